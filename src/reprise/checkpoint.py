@@ -1,0 +1,164 @@
+"""One file holds the whole state of a run: written whole or not at all, verified when read, and safe to load."""
+
+import dataclasses
+import hashlib
+import pickle
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reprise.atomic_file import atomic_file
+from reprise.randomness import capture_rng_state
+
+
+class CheckpointError(Exception):
+    """A checkpoint is damaged or does not fit."""
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+def save_checkpoint(
+    model: nn.Module,
+    optimizer: Stateful | None,
+    scheduler: Stateful | None,
+    epoch: int,
+    step: int,
+    metrics: Mapping[str, float],
+    config: Any,
+    path: str | Path,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the state of everything that training depends on, the global random states included.
+
+    `config` is a mapping, or anything with `to_dict()`. `extra` holds further states under keys of their own. All
+    values are turned into tensors and plain Python values.
+
+    Raises:
+        TypeError: if a value is neither.
+    """
+    state = {
+        "epoch": epoch,
+        "step": step,
+        "model_state_dict": model.state_dict(),
+        "optimizer_state_dict": None if optimizer is None else optimizer.state_dict(),
+        "scheduler_state_dict": None if scheduler is None else scheduler.state_dict(),
+        "metrics": metrics,
+        "config": config.to_dict() if hasattr(config, "to_dict") else config,
+        **capture_rng_state(),
+        **(extra or {}),
+    }
+    state = {key: plain(value, key) for key, value in state.items()}
+    state["sha256"] = content_hash(state)
+    with atomic_file(Path(path)) as file:
+        torch.save(state, file)
+
+
+def load_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    optimizer: Stateful | None = None,
+    scheduler: Stateful | None = None,
+    device: torch.device | str | None = None,
+) -> dict[str, Any]:
+    """Load a checkpoint into `model`, and into `optimizer` and `scheduler` where given; return all of it.
+
+    The global random states are left alone: `reprise.randomness.restore_rng_state` takes what is returned.
+
+    Raises:
+        CheckpointError: if the file is damaged, or is no checkpoint, or does not fit `model`.
+    """
+    state = read_checkpoint(path, device)
+    try:
+        model.load_state_dict(state["model_state_dict"])
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the model: {error}") from None
+    for name, target in (("optimizer", optimizer), ("scheduler", scheduler)):
+        if target is not None:
+            if state[f"{name}_state_dict"] is None:
+                raise CheckpointError(f"{path} holds no state of the {name}")
+            target.load_state_dict(state[f"{name}_state_dict"])
+    return state
+
+
+def read_checkpoint(path: str | Path, device: torch.device | str | None = None) -> dict[str, Any]:
+    """Return the content of a checkpoint after checking it against its checksum; `device` defaults to the CPU.
+
+    Raises:
+        CheckpointError: if the file is damaged or is no checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location=device or "cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged, or is no checkpoint: {error}") from None
+    if not isinstance(state, dict) or "sha256" not in state:
+        raise CheckpointError(f"{path} is no checkpoint of this project: it has no checksum")
+    if content_hash({key: value for key, value in state.items() if key != "sha256"}) != state["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
+    return state
+
+
+def plain(value: Any, where: str) -> Any:
+    """Return `value` as tensors and plain Python values only, which is what `weights_only=True` loads.
+
+    Raises:
+        TypeError: if something in it is neither; the message says where.
+    """
+    if isinstance(value, Tensor):
+        return value.detach()
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        # Subclasses of these (NumPy scalars, enums) would be refused when loading.
+        return next((kind(value) for kind in (bool, int, float, str, bytes) if isinstance(value, kind)), None)
+    if isinstance(value, np.generic):
+        return plain(value.item(), where)
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value), where)
+    if isinstance(value, Mapping):
+        return {plain(key, where): plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, tuple):
+        return tuple(plain(item, f"{where}[{i}]") for i, item in enumerate(value))
+    raise TypeError(f"{where}: a checkpoint holds tensors and plain values, not {type(value).__name__}")
+
+
+def content_hash(value: Any) -> str:
+    """Return the sha256 of tensors and plain values, in any nesting: of their content, never of a file's bytes.
+
+    Equal content on any device has an equal hash; the order of a mapping's keys counts.
+    """
+    digest = hashlib.sha256()
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        digest.update(f"tensor {value.dtype} {tuple(value.shape)} ".encode())
+        data = value.detach().cpu().contiguous()
+        if data.numel():
+            digest.update(data.reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, Mapping):
+        digest.update(f"mapping {len(value)} ".encode())
+        for key, item in value.items():
+            _feed(digest, key)
+            _feed(digest, item)
+    elif isinstance(value, list | tuple):
+        digest.update(f"{type(value).__name__} {len(value)} ".encode())
+        for item in value:
+            _feed(digest, item)
+    elif isinstance(value, float):
+        digest.update(b"float " + struct.pack("<d", value))
+    else:
+        text = value if isinstance(value, bytes) else repr(value).encode()
+        digest.update(f"{type(value).__name__} {len(text)} ".encode() + text)

@@ -1,0 +1,31 @@
+"""The typed schema of the whole config, its validation, and the call of what a `_target_` names."""
+
+from reprise.config.checking import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Range,
+)
+from reprise.config.problems import ConfigError, InputError, Problem
+from reprise.config.schema import CardConfig, DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+
+__all__ = [
+    "CardConfig",
+    "ConfigError",
+    "DataConfig",
+    "ExperimentConfig",
+    "Fraction",
+    "InputError",
+    "ModelConfig",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Probability",
+    "Problem",
+    "Range",
+    "TrainingConfig",
+]

@@ -1,0 +1,34 @@
+"""What is said to a person whose input is wrong."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class InputError(Exception):
+    """The user's input is wrong. The message names the key or file; no traceback is shown; the exit code is 2."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one key of the config."""
+
+    key: str
+    message: str
+
+
+class ConfigError(InputError):
+    """All problems of a config at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{problem.key}: {problem.message}" for problem in problems))
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that is not among `known`, with the nearest one if any is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"unknown key; did you mean `{near[0]}`?"
+    return f"unknown key; known here: {', '.join(known) if known else 'none'}"

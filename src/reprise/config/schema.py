@@ -1,0 +1,222 @@
+"""The typed schema of the whole config, and `ExperimentConfig.save` and `load`.
+
+Keys that a section owns stand here with unit and range; every other key of `data` and `model`, and all keys of the
+components (metrics, callbacks …), are keyword arguments of their `_target_`.
+"""
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from reprise.atomic_file import write_json
+from reprise.config.checking import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Range,
+    conform,
+)
+from reprise.config.problems import ConfigError, InputError, Problem
+
+Target = dict[str, Any]
+"""A `_target_` with its keyword arguments."""
+
+_TARGET = {"key": "_target_"}
+_ARGUMENTS = {"key": "*"}
+# An own data function or model need not take the keys of the worked examples: then there is no value, not a default.
+_OPTIONAL = {"absent_is_none": True}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    target: str = field(default="reprise.data.digits.load_digits", metadata=_TARGET)
+    path: str | None = field(default=None, metadata=_OPTIONAL)
+    """File or directory of the data."""
+    train_split: Annotated[float, Range(above=0, max=1)] | None = field(default=0.8, metadata=_OPTIONAL)
+    """Fraction of all samples."""
+    val_split: Fraction | None = field(default=0.1, metadata=_OPTIONAL)
+    """Fraction of all samples; the rest is the test split."""
+    num_workers: NonNegativeInt = 0
+    """Loader processes; 0 fetches in the training process. Never changes a bit of the result."""
+    arguments: dict[str, Any] = field(default_factory=dict, metadata=_ARGUMENTS)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    target: str = field(default="reprise.models.vit.build_vit", metadata=_TARGET)
+    name: str = "vit_tiny"
+    hidden_size: PositiveInt | None = field(default=None, metadata=_OPTIONAL)
+    num_layers: PositiveInt | None = field(default=None, metadata=_OPTIONAL)
+    dropout: Probability | None = field(default=None, metadata=_OPTIONAL)
+    tokenizer: str | None = None
+    """The tokenizer that goes with the weights; text data sets read it as `${model.tokenizer}`."""
+    arguments: dict[str, Any] = field(default_factory=dict, metadata=_ARGUMENTS)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    batch_size: PositiveInt = 32
+    """Samples of one forward pass."""
+    learning_rate: PositiveFloat = 1e-4
+    max_epochs: PositiveInt = 10
+    max_steps: PositiveInt | None = None
+    """Optimizer steps; ends the run before `max_epochs` does."""
+    warmup_steps: NonNegativeInt = 0
+    """Optimizer steps over which the learning rate rises from 0."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled; left off norms and biases."""
+    gradient_clip: PositiveFloat | None = 1.0
+    """Largest L2 norm of all gradients together; null clips nothing."""
+    gradient_accumulation: PositiveInt = 1
+    """Forward passes of one optimizer step."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
+    device: str = "auto"
+    """auto (cuda, mps, cpu: the first there is), cpu, mps, cuda or cuda:N."""
+    checkpoint_every_epochs: PositiveInt | None = None
+    """Epochs between the periodic checkpoints that are kept."""
+    checkpoint_every_steps: PositiveInt | None = None
+    """Optimizer steps between two writes of the last checkpoint, beyond the one at each epoch's end."""
+    eval_every_steps: PositiveInt | None = None
+    """Optimizer steps between two evaluations, beyond the one at each epoch's end."""
+    log_every_steps: PositiveInt | None = 10
+    """Optimizer steps between two lines of step metrics."""
+    monitor: str = "val/loss"
+    """The metric that chooses the best checkpoint."""
+    monitor_mode: Literal["min", "max"] = "min"
+    optimizer: Target = field(default_factory=lambda: {"_target_": "torch.optim.AdamW"})
+    scheduler: Target = field(default_factory=lambda: {"_target_": "reprise.schedules.LinearSchedule"})
+
+
+@dataclass(frozen=True)
+class CardConfig:
+    """What only a person can know; stands in the model card as given."""
+
+    description: str | None = None
+    authors: str | None = None
+    license: str | None = None
+    """Identifier of the Hugging Face Hub, such as `mit`."""
+    intended_use: str | None = None
+    out_of_scope: str | None = None
+    limitations: str | None = None
+    ethical_considerations: str | None = None
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """The whole resolved config of one run."""
+
+    experiment_name: str = "base"
+    run_id: str | None = None
+    seed: Annotated[int, Range(min=0, max=2**32 - 1)] = 42
+    deterministic: bool | Literal["strict"] = True
+    num_threads: PositiveInt | None = None
+    """Threads of one process; they change bits. Null is resolved once, at the first start."""
+    output_dir: str = "outputs"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    metrics: dict[str, Target] = field(default_factory=dict)
+    callbacks: dict[str, Target | None] = field(default_factory=dict)
+    tracker: dict[str, Target | None] = field(default_factory=dict)
+    card: CardConfig = field(default_factory=CardConfig)
+    trusted_packages: list[str] = field(default_factory=list)
+    """Packages beyond those under `src/` that a `_target_` may come from."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], problems: list[Problem] | None = None) -> Self:
+        """Return the config that `values` spell out.
+
+        All that is wrong is raised at once, together with `problems` found elsewhere.
+
+        Raises:
+            ConfigError: for unknown keys, wrong types, missing values and values out of range.
+        """
+        found = list(problems or [])
+        config = conform(values, cls, "", found)
+        if isinstance(config, cls):
+            found += [problem for problem in _cross_checks(config) if problem.key not in {p.key for p in found}]
+        if found:
+            raise ConfigError(found)
+        assert isinstance(config, cls)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as plain values, keyed as in YAML; `from_dict` takes them back."""
+        values = _plain(self)
+        assert isinstance(values, dict)
+        return values
+
+    def save(self, path: str | Path) -> None:
+        """Write the config to `path` as JSON."""
+        write_json(Path(path), self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Return the config that `save` wrote to `path`.
+
+        Raises:
+            InputError: if there is no such file, or it is not a config.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path}: there is no such file") from None
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise InputError(f"{path}: not a JSON file ({error})") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}")
+        return cls.from_dict(values)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        result: dict[str, Any] = {}
+        for item in dataclasses.fields(value):
+            key = item.metadata.get("key", item.name)
+            entry = _plain(getattr(value, item.name))
+            if key == "*":
+                result |= entry
+            else:
+                result[key] = entry
+        return result
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,127}")
+"""Names of experiments and runs: one path component that cannot be hidden, nor lead anywhere else."""
+
+
+def name_problem(name: str) -> str | None:
+    """Return what is wrong with the name of an experiment or a run, or None."""
+    if NAME.fullmatch(name) and not name.endswith("."):
+        return None
+    return f"expected a name of at most 128 letters, digits and . _ = , + - that begins with a letter or digit, got {name!r}"
+
+
+def _cross_checks(config: ExperimentConfig) -> list[Problem]:
+    problems = []
+    for key, name in (("experiment_name", config.experiment_name), ("run_id", config.run_id)):
+        message = None if name is None else name_problem(name)
+        if message:
+            problems.append(Problem(key, message))
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.training.device):
+        problems.append(
+            Problem("training.device", f"expected auto, cpu, mps, cuda or cuda:N, got {config.training.device!r}")
+        )
+    data = config.data
+    if data.train_split is not None and data.val_split is not None and data.train_split + data.val_split > 1 + 1e-9:
+        problems.append(
+            Problem("data.val_split", f"expected at most {1 - data.train_split:g} beside data.train_split, got {data.val_split!r}")
+        )
+    return problems

@@ -1,0 +1,156 @@
+"""The dotted path is the registry: finds what a `_target_` names, checks its arguments, and calls it.
+
+Only trusted packages are imported from: `reprise`, those beside it under `src/`, `torch.optim`, and what the config
+lists as `trusted_packages`. The object found must be defined in one of them too, so that a module's imports are not
+within reach.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reprise.config.checking import conform
+from reprise.config.problems import ConfigError, InputError, Problem, unknown
+
+_SOURCE_ROOT = Path(__file__).resolve().parents[2]
+
+
+def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[..., Any]:
+    """Return the function or class at the dotted `path`.
+
+    Raises:
+        InputError: if it is not there, cannot be imported, is not callable or is not trusted.
+    """
+    if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")) or "." not in path:
+        raise InputError(f"expected a dotted path such as package.module.name, got {path!r}")
+    trusted = tuple(trusted_packages)
+    if not _is_trusted(path, trusted):
+        raise InputError(
+            f"{path!r} is in no trusted package: not reprise, torch.optim, a package under src/ or one of trusted_packages"
+        )
+    module_name, _, rest = path.rpartition(".")
+    attributes = [rest]
+    while True:
+        try:
+            found: Any = importlib.import_module(module_name)
+            break
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
+                raise InputError(f"{path!r}: {module_name} needs {error.name}, which is not installed") from None
+            module_name, dot, rest = module_name.rpartition(".")
+            if not dot:
+                raise InputError(f"there is no module for {path!r}") from None
+            attributes.insert(0, rest)
+        except Exception as error:
+            raise InputError(f"{path!r}: importing {module_name} failed with {type(error).__name__}: {error}") from error
+    for attribute in attributes:
+        if not hasattr(found, attribute):
+            names = [name for name in dir(found) if not name.startswith("_")]
+            raise InputError(f"{path!r}: {unknown(attribute, names).replace('unknown key', f'no {attribute!r} there')}")
+        found = getattr(found, attribute)
+    if not callable(found):
+        raise InputError(f"{path!r} is not a function or class but {type(found).__name__}")
+    home = getattr(found, "__module__", None) or ""
+    if not _is_trusted(home + ".", trusted):
+        raise InputError(f"{path!r} is defined in {home!r}, which is no trusted package; add it to trusted_packages")
+    return typing.cast(Callable[..., Any], found)
+
+
+def check_target(
+    spec: Mapping[str, Any],
+    key: str,
+    problems: list[Problem],
+    *,
+    trusted_packages: Iterable[str] = (),
+    provided: Collection[str] = (),
+    open_ended: bool = False,
+) -> Callable[..., Any] | None:
+    """Check a `_target_` and its arguments against the target's signature; return the target, or None if it is not found.
+
+    `provided`: names of arguments that the run gives itself, which the config must not. `open_ended`: the run may
+    give more than that, so a missing argument is no problem yet.
+    """
+    if "_target_" not in spec:
+        problems.append(Problem(f"{key}._target_", "missing: expected a dotted path such as package.module.name"))
+        return None
+    try:
+        target = find_target(spec["_target_"], trusted_packages)
+    except InputError as error:
+        problems.append(Problem(f"{key}._target_", str(error)))
+        return None
+    parameters, hints, takes_any = _signature(target)
+    given = {name: value for name, value in spec.items() if name != "_target_"}
+    for name, value in given.items():
+        if name in provided:
+            problems.append(Problem(f"{key}.{name}", f"the run gives this argument to {target.__name__} itself"))
+        elif name in parameters:
+            if isinstance(value, Mapping) and "_target_" in value:
+                check_target(value, f"{key}.{name}", problems, trusted_packages=trusted_packages)
+            else:
+                conform(value, hints.get(name, Any), f"{key}.{name}", problems)
+        elif not takes_any:
+            message = unknown(str(name), set(parameters) - set(provided))
+            problems.append(Problem(f"{key}.{name}", f"{spec['_target_']} does not take it: {message}"))
+    if not open_ended:
+        for name, parameter in parameters.items():
+            if parameter.default is parameter.empty and name not in given and name not in provided:
+                problems.append(Problem(f"{key}.{name}", f"missing: {spec['_target_']} needs it"))
+    return target
+
+
+def takes(target: Callable[..., Any], name: str) -> bool:
+    """Return whether `target` has a parameter of this name."""
+    return name in _signature(target)[0]
+
+
+def build(spec: Mapping[str, Any], key: str, trusted_packages: Iterable[str] = (), **provided: Any) -> Any:
+    """Call a `_target_` with its arguments, and with those of `provided` that it takes by name and that are not given.
+
+    Raises:
+        ConfigError: if an argument is missing, unknown or does not fit.
+    """
+    problems: list[Problem] = []
+    given = {name: value for name, value in spec.items() if name != "_target_"}
+    target = check_target(spec, key, problems, trusted_packages=trusted_packages, open_ended=True)
+    if target is None:
+        raise ConfigError(problems)
+    parameters, hints, _ = _signature(target)
+    arguments = {name: value for name, value in provided.items() if name in parameters and name not in given}
+    for name, value in given.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            arguments[name] = build(value, f"{key}.{name}", trusted_packages)
+        else:
+            arguments[name] = conform(value, hints.get(name, Any), f"{key}.{name}", [])
+    problems += [
+        Problem(f"{key}.{name}", f"missing: {spec['_target_']} needs it, and neither the config nor the data gives it")
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and name not in arguments
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return target(**arguments)
+
+
+def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
+    """Return the parameters that can be given by name, their annotations, and whether any other name is taken."""
+    all_parameters = inspect.signature(target).parameters.values()
+    by_name = {p.name: p for p in all_parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in all_parameters)
+    try:
+        hints = typing.get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)
+    except Exception:  # a target may annotate with names that exist for type checkers only
+        hints = {}
+    return by_name, hints, takes_any
+
+
+def _is_trusted(path: str, trusted_packages: Iterable[str]) -> bool:
+    package = path.split(".")[0]
+    if any(path.startswith(prefix + ".") for prefix in ("reprise", "torch.optim", *trusted_packages)):
+        return True
+    return _SOURCE_ROOT.name == "src" and any(
+        (_SOURCE_ROOT / name).exists() for name in (package, f"{package}.py") if package.isidentifier()
+    )

@@ -1,0 +1,123 @@
+"""What a data set is here, and the worked examples.
+
+A data set is a function with keyword arguments that returns a `Data`. Name it in YAML as `_target_`, beside its
+arguments. Of what the run knows it may take, by name and without the YAML saying so: `seed`, for splitting.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Batch = dict[str, Tensor]
+
+
+class MapStyle(Protocol):
+    """Anything with a length and samples by index: `torch.utils.data.Dataset`, a `datasets.Dataset`, a list.
+
+    `__getitem__` may draw from the global generators of Python, NumPy and torch: they are put at an address of
+    (seed, epoch, index) before each call. A split that also has `get_batch(indices, draws)` is asked for whole
+    batches at once, already collated; its random numbers come from `draws`, a `reprise.randomness.SampleDraws`.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def count_labels(batch: Batch) -> int:
+    """Return how many items the loss of `batch` is a mean over: its labels that are not masked with -100."""
+    return int((batch["labels"] != -100).sum())
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known about a data set; it ends in `provenance.json` and in the model card."""
+
+    name: str
+    """Short, as one would call it in a sentence."""
+    task: str
+    """Task identifier of the Hugging Face Hub, such as `image-classification`."""
+    summary: str = ""
+    source: str = ""
+    license: str = ""
+    language: str | None = None
+    """ISO 639-1 code, for text."""
+    labels: tuple[str, ...] = ()
+    """Name of each class, by class number."""
+    caveats: tuple[str, ...] = ()
+    """What a reader of the scores must know, one sentence each."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of the content of each split, see `fingerprint`."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Named splits of map-style data sets with all that a run needs to use and describe them."""
+
+    splits: Mapping[str, MapStyle]
+    """`train` and `val`, and `test` where there is one."""
+    collate: Callable[[list[Any]], Batch]
+    """Makes a batch of a list of samples; the batch's keys are the arguments of the model's `forward`."""
+    description: Description
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments that a model or a metric may take by name: `num_labels`, `vocab_size` …"""
+    processor: Any = None
+    """What turns raw input into the model's (a tokenizer, an image processor); `save_pretrained` puts it into the export."""
+    count_items: Callable[[Batch], int] = count_labels
+    """How many items the model's loss of a batch is a mean over, so that means over batches are exact."""
+    baselines: Mapping[str, Callable[[], Mapping[str, float]]] = field(default_factory=dict)
+    """Simple methods by name; each returns metrics of the test split, named as the run's metrics are."""
+    usage: str = ""
+    """Python lines that define `batch`, from raw input, for the example in the model card."""
+
+
+class TensorSplit:
+    """A split that is held in memory as whole tensors, one for each argument of the model.
+
+    `columns`: tensors with equal first dimensions. `augment(batch, draws)` changes a freshly fetched batch; each
+    sample must use its own row of the random numbers.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Tensor], augment: Callable[[Batch, Any], Batch] | None = None
+    ) -> None:
+        self.columns = dict(columns)
+        self.augment = augment
+        (self._length,) = {len(column) for column in self.columns.values()}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Batch:
+        return {name: column[index] for name, column in self.columns.items()}
+
+    def get_batch(self, indices: np.ndarray[Any, np.dtype[np.int64]], draws: Any) -> Batch:
+        rows = torch.from_numpy(indices)
+        batch = {name: column.index_select(0, rows) for name, column in self.columns.items()}
+        return batch if self.augment is None else self.augment(batch, draws)
+
+
+def stack(samples: list[Batch]) -> Batch:
+    """Collate samples whose tensors have equal shapes."""
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def fingerprint(*content: Tensor | np.ndarray[Any, Any] | str | Sequence[str]) -> str:
+    """Return the sha256 of some content: arrays with their shapes and types, strings with their lengths."""
+    digest = hashlib.sha256()
+    for part in content:
+        if isinstance(part, Tensor | np.ndarray):
+            array = np.ascontiguousarray(part.numpy() if isinstance(part, Tensor) else part)
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(array.data)
+        else:
+            for text in [part] if isinstance(part, str) else part:
+                encoded = text.encode()
+                digest.update(f"{len(encoded)}:".encode())
+                digest.update(encoded)
+    return digest.hexdigest()

@@ -1,0 +1,106 @@
+"""Brings batches from a split, in the order of an epoch, from any position, with or without loader processes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from reprise.data import Batch, MapStyle
+from reprise.randomness import SampleDraws, address, numpy_generator, seed_globals
+
+BatchAddress = tuple[int, NDArray[np.int64]]
+"""Epoch and sample indices: all that a batch depends on, beside the seed."""
+
+
+class Batches:
+    """The batches of one split. What batch number n holds is arithmetic: nothing is loaded to be skipped.
+
+    `purpose` is the part of the address that sets the random draws of this split apart from those of others.
+    """
+
+    def __init__(
+        self,
+        split: MapStyle,
+        collate: Callable[[list[Any]], Batch],
+        *,
+        batch_size: int,
+        seed: int,
+        purpose: str,
+        shuffle: bool = False,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self._fetcher = _Fetcher(split, collate, seed, purpose)
+        self._num_samples = len(split)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._shuffle = shuffle
+        self._num_workers = num_workers
+        self._pin_memory = pin_memory
+
+    def __len__(self) -> int:
+        """Return the number of batches of one epoch; the last may be smaller than the others."""
+        return -(-self._num_samples // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
+        return self._fetch(self._addresses(0, len(self)))
+
+    def stream(self, first: int = 0) -> Iterator[Batch]:
+        """Yield batches without end, epoch after epoch, from batch number `first` of the whole run on."""
+        return self._fetch(self._addresses(first, None))
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the sample indices of an epoch (from 0) in the order in which they are visited."""
+        if self._shuffle:
+            return numpy_generator(self._seed, "order", epoch).permutation(self._num_samples)
+        return np.arange(self._num_samples, dtype=np.int64)
+
+    def _addresses(self, first: int, stop: int | None) -> Iterator[BatchAddress]:
+        number, known_epoch = first, -1
+        while stop is None or number < stop:
+            epoch, position = divmod(number, len(self))
+            if epoch != known_epoch:
+                order, known_epoch = self.order(epoch), epoch
+            yield epoch, order[position * self._batch_size : (position + 1) * self._batch_size]
+            number += 1
+
+    def _fetch(self, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:
+        if self._num_workers == 0 and not self._pin_memory:
+            yield from map(self._fetcher.__getitem__, addresses)
+            return
+        yield from DataLoader(
+            self._fetcher,
+            batch_size=None,  # the fetcher collates
+            sampler=addresses,  # type: ignore[arg-type]  # any iterable serves
+            num_workers=self._num_workers,
+            pin_memory=self._pin_memory,
+            # Without one of its own the loader would take a draw from the global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+
+class _Fetcher(Dataset[Batch]):
+    """Fetches one whole batch; lives in the loader processes where there are any."""
+
+    def __init__(self, split: MapStyle, collate: Callable[[list[Any]], Batch], seed: int, purpose: str) -> None:
+        self._split = split
+        self._collate = collate
+        self._seed = seed
+        self._purpose = purpose
+        self._get_batch = getattr(split, "get_batch", None)
+
+    def __getitem__(self, batch: BatchAddress) -> Batch:
+        epoch, indices = batch
+        if self._get_batch is not None:
+            draws = SampleDraws(address(self._seed, self._purpose, epoch), indices)
+            whole: Batch = self._get_batch(indices, draws)
+            return whole
+        samples = []
+        for index in indices.tolist():
+            seed_globals(address(self._seed, self._purpose, epoch, index))
+            samples.append(self._split[index])
+        return self._collate(samples)

@@ -1,0 +1,252 @@
+"""The training loop: one step over and over. It announces events; it knows no file names and no config.
+
+Where it stands is one number, the optimizer steps done. Epoch and position in the data follow from it, so that a
+resumed loop carries on by arithmetic.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from reprise.data import Batch, count_labels
+from reprise.data.loading import Batches
+from reprise.randomness import address, seed_globals
+
+
+class Scheduler(Protocol):
+    """What a learning rate schedule is to the loop; those of `torch.optim.lr_scheduler` fit."""
+
+    def step(self) -> None: ...
+    def get_last_lr(self) -> list[Any]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+class Events(Protocol):
+    """What the loop announces, in this order."""
+
+    def epoch_start(self) -> None: ...
+    def step_end(self) -> None: ...
+    def eval_end(self, metrics: Mapping[str, float]) -> None: ...
+    def epoch_end(self) -> None: ...
+    def commit(self) -> None: ...
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or gradient norm is not a finite number."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The evaluation with the best value of the monitored metric so far; of equals, the first."""
+
+    value: float
+    epoch: int
+    step: int
+
+
+class Loop:
+    """Trains `model` until `total_steps`, evaluating as it goes.
+
+    `evaluate` returns the metrics of the validation split. `gradient_accumulation` batches make one optimizer step;
+    a step never reaches over the end of an epoch. `gradient_clip` bounds the L2 norm of all gradients together.
+    `eval_every_steps` counts optimizer steps; every epoch's end and the end of the run are evaluated in any case.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Scheduler,
+        batches: Batches,
+        evaluate: Callable[[], dict[str, float]],
+        events: Events,
+        *,
+        seed: int,
+        max_epochs: int,
+        max_steps: int | None = None,
+        gradient_accumulation: int = 1,
+        gradient_clip: float | None = None,
+        eval_every_steps: int | None = None,
+        device: torch.device,
+        autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+        scaler: torch.amp.GradScaler | None = None,
+        monitor: str = "val/loss",
+        monitor_mode: Literal["min", "max"] = "min",
+        count_items: Callable[[Batch], int] = count_labels,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.max_epochs = max_epochs
+        self.steps_per_epoch = num_steps_per_epoch(len(batches), gradient_accumulation)
+        self.total_steps = num_total_steps(self.steps_per_epoch, max_epochs, max_steps)
+        self.monitor = monitor
+        self.monitor_mode = monitor_mode
+
+        self.step = 0
+        """Optimizer steps done."""
+        self.best: Best | None = None
+        self.stop_reason: str | None = None
+        """Why training ended before `total_steps`, for good."""
+        self.interruption: str | None = None
+        """Why the loop returned although training has not ended; never part of the state."""
+        self.loss: Tensor | None = None
+        """Loss of the last step, on the device; reading it waits for the device."""
+        self.gradient_norm: Tensor | None = None
+        """L2 norm of the last step's gradients before clipping, on the device; None where nothing is clipped."""
+        self.logged: dict[str, float] = {}
+        """Metrics for the line of this step; empty again after the commit."""
+
+        self._batches = batches
+        self._evaluate = evaluate
+        self._events = events
+        self._seed = seed
+        self._gradient_accumulation = gradient_accumulation
+        self._gradient_clip = gradient_clip
+        self._eval_every_steps = eval_every_steps
+        self._device = device
+        self._autocast = autocast
+        self._scaler = scaler
+        self._count_items = count_items
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        # Sums since the last evaluation; on the device, so that adding to them does not wait for it.
+        self._loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        self._num_items = 0
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch of the last step, from 1; 1 before the first step."""
+        return max(0, self.step - 1) // self.steps_per_epoch + 1
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.total_steps or self.stop_reason is not None
+
+    def run(self) -> None:
+        """Train until the end, or until `interrupt` is called."""
+        position = self.step % self.steps_per_epoch
+        first_batch = self.step // self.steps_per_epoch * len(self._batches) + position * self._gradient_accumulation
+        with contextlib.closing(self._batches.stream(first_batch)) as stream:  # type: ignore[type-var]
+            while not self.finished and self.interruption is None:
+                position = self.step % self.steps_per_epoch
+                if position == 0:
+                    self._events.epoch_start()
+                num_left = len(self._batches) - position * self._gradient_accumulation
+                self._train_step([next(stream) for _ in range(min(self._gradient_accumulation, num_left))])
+                self._events.step_end()
+                self._close_step()
+
+    def stop(self, reason: str) -> None:
+        """End training for good after this step."""
+        self.stop_reason = reason
+
+    def interrupt(self, reason: str) -> None:
+        """Return from `run` after this step's commit; the same state carries on later."""
+        self.interruption = reason
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Add metrics to the line of this step."""
+        self.logged |= metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loop stands, beside the states of model, optimizer and scheduler."""
+        return {
+            "step": self.step,
+            "best": None if self.best is None else asdict(self.best),
+            "stop_reason": self.stop_reason,
+            "loss_sum": self._loss_sum.clone(),
+            "num_items": self._num_items,
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.step = state["step"]
+        self.best = None if state["best"] is None else Best(**state["best"])
+        self.stop_reason = state["stop_reason"]
+        self._loss_sum.copy_(state["loss_sum"])
+        self._num_items = state["num_items"]
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state["scaler"])
+
+    def _train_step(self, microbatches: list[Batch]) -> None:
+        if not self.model.training:
+            self.model.train()
+        counts = [self._count_items(batch) for batch in microbatches]
+        num_items = sum(counts)
+        losses = []
+        for index, (host_batch, count) in enumerate(zip(microbatches, counts, strict=True)):
+            batch = {name: tensor.to(self._device, non_blocking=True) for name, tensor in host_batch.items()}
+            # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
+            seed_globals(address(self._seed, "step", self.step, index))
+            with self._autocast():
+                loss = self.model(**batch).loss
+            if len(microbatches) > 1:
+                loss = loss * (count / num_items)
+            (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+            losses.append(loss.detach())
+        if self._scaler is not None:
+            self._scaler.unscale_(self.optimizer)
+        if self._gradient_clip is not None:
+            self.gradient_norm = nn.utils.clip_grad_norm_(self._parameters, self._gradient_clip)
+        if self._scaler is None:
+            self.optimizer.step()
+        else:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()
+        self.step += 1
+        self.loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        self._loss_sum += self.loss * num_items
+        self._num_items += num_items
+
+    def _close_step(self) -> None:
+        epoch_ends = self.step % self.steps_per_epoch == 0 or self.step == self.total_steps
+        if epoch_ends or (self._eval_every_steps is not None and self.step % self._eval_every_steps == 0):
+            self._evaluate_now()
+        if epoch_ends:
+            self._events.epoch_end()
+        self._events.commit()
+        self.logged.clear()
+
+    def _evaluate_now(self) -> None:
+        train_loss = finite(self._loss_sum / self._num_items, "training loss", self.step)
+        self._loss_sum.zero_()
+        self._num_items = 0
+        metrics = {"train/loss": train_loss} | self._evaluate()
+        for name, metric in metrics.items():
+            finite(metric, name, self.step)
+        value = metrics[self.monitor]
+        if self.best is None or (value < self.best.value if self.monitor_mode == "min" else value > self.best.value):
+            self.best = Best(value, self.epoch, self.step)
+        self.log(metrics)
+        self._events.eval_end(metrics)
+
+
+def finite(value: Tensor | float, name: str, step: int) -> float:
+    """Return `value` as a float.
+
+    Raises:
+        NonFiniteError: if it is NaN or infinite.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        raise NonFiniteError(f"{name} is {number} at step {step}; a smaller training.learning_rate may help")
+    return number
+
+
+def num_steps_per_epoch(num_batches: int, gradient_accumulation: int) -> int:
+    """Return the optimizer steps of one epoch; the last one may have fewer batches than the others."""
+    return -(-num_batches // gradient_accumulation)
+
+
+def num_total_steps(steps_per_epoch: int, max_epochs: int, max_steps: int | None) -> int:
+    """Return the optimizer steps of the whole run."""
+    total = steps_per_epoch * max_epochs
+    return total if max_steps is None else min(total, max_steps)

@@ -1,0 +1,262 @@
+"""Computes metrics from predictions and labels, and records metrics as JSON lines."""
+
+import abc
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from reprise.randomness import numpy_generator
+
+
+class Metric(abc.ABC):
+    """Turns predictions and labels, batch by batch, into named numbers.
+
+    `names` lists what `compute` returns, so that `training.monitor` can be checked before anything runs. Arguments of
+    the constructor that are facts of the data (`num_labels`, `label_names` …) are given by the run.
+    """
+
+    names: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def reset(self) -> None:
+        """Forget all batches."""
+
+    @abc.abstractmethod
+    def update(self, outputs: Any, batch: Mapping[str, Tensor], num_items: int) -> None:
+        """Take in one batch: the model's outputs and the mean loss in them, over `num_items` items."""
+
+    @abc.abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Return the numbers over all batches since `reset`; sums and counts, never a mean of means."""
+
+    def details(self) -> dict[str, Any]:
+        """Return what `results/metrics.json` holds beyond the numbers, as plain values."""
+        return {}
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Return one record for each sample, in the order of the split, for `results/predictions.json`."""
+        return []
+
+
+class ClassificationMetrics(Metric):
+    """Accuracy, and precision, recall and F1 as means over classes that occur in labels or predictions.
+
+    A class without predictions has precision 0, as in scikit-learn's `zero_division=0`. Intervals are 95 % percentile
+    intervals of the bootstrap over samples (Efron and Tibshirani 1993, chapter 13).
+    """
+
+    names = ("accuracy", "macro_f1", "macro_precision", "macro_recall")
+
+    def __init__(
+        self, num_labels: int, label_names: Sequence[str] = (), num_bootstrap_samples: int = 1000
+    ) -> None:
+        self._num_labels = num_labels
+        self._label_names = list(label_names) or [str(i) for i in range(num_labels)]
+        self._num_bootstrap_samples = num_bootstrap_samples
+        self.reset()
+
+    def reset(self) -> None:
+        self._labels: list[Tensor] = []
+        self._predicted: list[Tensor] = []
+        self._probabilities: list[Tensor] = []
+
+    def update(self, outputs: Any, batch: Mapping[str, Tensor], num_items: int) -> None:
+        probabilities, predicted = outputs.logits.detach().float().softmax(-1).max(-1)  # (B,), (B,)
+        self._labels.append(batch["labels"])
+        self._predicted.append(predicted)
+        self._probabilities.append(probabilities)
+
+    def compute(self) -> dict[str, float]:
+        return {name: float(value) for name, value in _classification_scores(self._confusion()).items()}
+
+    def details(self) -> dict[str, Any]:
+        confusion = self._confusion()
+        num_samples = int(confusion.sum())
+        # Resampling samples with replacement is resampling the cells of the confusion matrix.
+        resampled = numpy_generator("bootstrap", num_samples).multinomial(
+            num_samples, confusion.ravel() / num_samples, size=self._num_bootstrap_samples
+        )  # (bootstrap samples, C * C)
+        scores = _classification_scores(resampled.reshape(-1, *confusion.shape))
+        return {
+            "num_samples": num_samples,
+            "intervals": {
+                name: [float(bound) for bound in np.percentile(values, [2.5, 97.5])] for name, values in scores.items()
+            },
+            "confusion_matrix": {"labels": self._label_names, "counts": confusion.tolist()},
+        }
+
+    def predictions(self) -> list[dict[str, Any]]:
+        columns = (torch.cat(parts).cpu().tolist() for parts in (self._labels, self._predicted, self._probabilities))
+        return [
+            {
+                "index": index,
+                "label": self._label_names[label],
+                "prediction": self._label_names[predicted],
+                "probability": probability,
+            }
+            for index, (label, predicted, probability) in enumerate(zip(*columns, strict=True))
+        ]
+
+    def _confusion(self) -> NDArray[np.int64]:
+        labels, predicted = torch.cat(self._labels), torch.cat(self._predicted)
+        cells = torch.bincount((labels * self._num_labels + predicted).cpu(), minlength=self._num_labels**2)
+        return cells.numpy().reshape(self._num_labels, self._num_labels)
+
+
+def _classification_scores(confusion: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Return each score of confusion matrices (..., labels, predictions), shape (...)."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)  # (..., C)
+    num_labels, num_predicted = confusion.sum(-1), confusion.sum(-2)
+    occurs = (num_labels + num_predicted) > 0
+
+    def mean_over_classes(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
+        ratios = np.divide(numerator, denominator, out=np.zeros_like(hits), where=denominator > 0)
+        return np.asarray(ratios.sum(-1) / np.maximum(occurs.sum(-1), 1))
+
+    return {
+        "accuracy": np.asarray(hits.sum(-1) / confusion.sum((-2, -1))),
+        "macro_f1": mean_over_classes(2 * hits, num_labels + num_predicted),
+        "macro_precision": mean_over_classes(hits, num_predicted),
+        "macro_recall": mean_over_classes(hits, num_labels),
+    }
+
+
+class LanguageModelMetrics(Metric):
+    """Perplexity of a token, and bits for a character of the text.
+
+    `character_starts`: for each token of the vocabulary whether a character begins with it (all of them for
+    characters, not the continuation bytes of UTF-8 for bytes), so that tokenizers can be compared.
+    """
+
+    names = ("perplexity", "bits_per_character")
+
+    def __init__(self, character_starts: Tensor) -> None:
+        self._character_starts = character_starts
+        self.reset()
+
+    def reset(self) -> None:
+        self._nats: list[Tensor] = []
+        self._num_tokens: list[Tensor] = []
+        self._num_characters: list[Tensor] = []
+
+    def update(self, outputs: Any, batch: Mapping[str, Tensor], num_items: int) -> None:
+        targets = batch["labels"][:, 1:]  # (B, T - 1): a token is predicted from those before it
+        logits = outputs.logits[:, :-1].float().transpose(1, 2)  # (B, V, T - 1)
+        counted = targets != -100
+        starts = self._character_starts.to(targets.device)[targets.clamp(min=0)]
+        self._nats.append(functional.cross_entropy(logits, targets, reduction="none").sum(1))
+        self._num_tokens.append(counted.sum(1))
+        self._num_characters.append((starts & counted).sum(1))
+
+    def compute(self) -> dict[str, float]:
+        nats, num_tokens, num_characters = self._totals()
+        return {
+            "perplexity": math.exp(nats / num_tokens),
+            "bits_per_character": nats / math.log(2) / num_characters,
+        }
+
+    def details(self) -> dict[str, Any]:
+        _, num_tokens, num_characters = self._totals()
+        return {"num_tokens": num_tokens, "num_characters": num_characters}
+
+    def predictions(self) -> list[dict[str, Any]]:
+        columns = (torch.cat(parts).cpu().tolist() for parts in (self._nats, self._num_tokens, self._num_characters))
+        return [
+            {"index": index, "nats": nats, "num_tokens": num_tokens, "num_characters": num_characters}
+            for index, (nats, num_tokens, num_characters) in enumerate(zip(*columns, strict=True))
+        ]
+
+    def _totals(self) -> tuple[float, int, int]:
+        nats = math.fsum(torch.cat(self._nats).cpu().tolist())
+        return nats, int(torch.cat(self._num_tokens).sum()), int(torch.cat(self._num_characters).sum())
+
+
+def weighted_sum(means: Sequence[Tensor], num_items: Sequence[int]) -> float:
+    """Return the sum over all items of batch means and their sizes, exact on ragged batches; reads the device once."""
+    values = torch.stack(list(means)).float().cpu().tolist()
+    return math.fsum(value * num for value, num in zip(values, num_items, strict=True))
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """One line of `metrics.jsonl`."""
+
+    timestamp: str
+    """ISO 8601, UTC."""
+    epoch: int
+    """From 1."""
+    step: int
+    """Optimizer steps done."""
+    metrics: dict[str, float]
+    """Flat names such as `train/loss`; finite numbers."""
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        return cls(**json.loads(line))
+
+
+class MetricsLogger:
+    """Appends metrics to a file of JSON lines, each of them there for readers as soon as `log` returns."""
+
+    def __init__(self, log_path: str | Path) -> None:
+        self._path = Path(log_path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def log(self, epoch: int, step: int, metrics: Mapping[str, float]) -> MetricEntry:
+        """Append one line.
+
+        Raises:
+            ValueError: if a metric is not a finite number.
+        """
+        values = {}
+        for name, metric in metrics.items():
+            value = float(metric)
+            if not math.isfinite(value):
+                raise ValueError(f"metric {name!r} at step {step}: expected a finite number, got {value!r}")
+            values[name] = value
+        entry = MetricEntry(datetime.now(UTC).isoformat(timespec="milliseconds"), epoch, step, values)
+        os.write(self._descriptor, f"{entry.to_json()}\n".encode())
+        return entry
+
+    def sync(self) -> int:
+        """Make all lines durable and return the length of the file in bytes."""
+        os.fsync(self._descriptor)
+        return os.fstat(self._descriptor).st_size
+
+    def truncate(self, length: int) -> None:
+        """Cut the file back to an earlier length.
+
+        Raises:
+            ValueError: if the file is shorter than that.
+        """
+        size = os.fstat(self._descriptor).st_size
+        if size < length:
+            raise ValueError(f"{self._path}: expected at least {length} bytes, found {size}; lines have been lost")
+        os.ftruncate(self._descriptor, length)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def read_metrics(log_path: str | Path) -> Iterator[MetricEntry]:
+    """Yield the entries of a metrics file; a last line that is still being written is left out."""
+    with Path(log_path).open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield MetricEntry.from_json(line)

@@ -1,0 +1,174 @@
+"""The only place that knows file names under `outputs/`; creates, locks, finds and opens runs."""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from reprise.atomic_file import write_json
+from reprise.config import ConfigError, InputError, Problem
+from reprise.config.schema import name_problem
+
+Status = Literal["running", "interrupted", "failed", "completed"]
+
+
+class RunDirectory:
+    """The files of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.provenance = self.path / "provenance.json"
+        self.status = self.path / "status.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.best_checkpoint = self.checkpoints / "best.pt"
+        self.last_checkpoint = self.checkpoints / "last.pt"
+        self.logs = self.path / "logs"
+        self.train_log = self.logs / "train.log"
+        self.metrics_log = self.logs / "metrics.jsonl"
+        self.tensorboard = self.logs / "tensorboard"
+        self.results = self.path / "results"
+        self.predictions = self.results / "predictions.json"
+        self.metrics = self.results / "metrics.json"
+        self.model_card = self.path / "model_card.md"
+        self.export = self.path / "export"
+        self.hydra = self.path / ".hydra"
+
+    def epoch_checkpoint(self, epoch: int) -> Path:
+        return self.checkpoints / f"epoch_{epoch:03d}.pt"
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the checkpoint of this name: `best`, `last`, or as the file is called.
+
+        Raises:
+            InputError: if there is none.
+        """
+        path = self.checkpoints / f"{name.removesuffix('.pt')}.pt"
+        if path.parent != self.checkpoints or not path.is_file():
+            there = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.pt"))) or "none"
+            raise InputError(f"{self.path}: there is no checkpoint {name!r}; there are: {there}")
+        return path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this run against other processes; the operating system releases it when the process ends.
+
+        Raises:
+            InputError: if another process holds it.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = (self.read_status().get("attempts") or [{}])[-1]
+                raise InputError(
+                    f"{self.path} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')} "
+                    f"since {holder.get('started', '?')}"
+                ) from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def read_status(self) -> dict[str, Any]:
+        """Return the content of `status.json`, empty if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            status = json.loads(self.status.read_text(encoding="utf-8"))
+            assert isinstance(status, dict)
+            return status
+        return {}
+
+    def begin_attempt(self) -> None:
+        """Record that this process works on the run from now on."""
+        attempts = self.read_status().get("attempts", [])
+        for attempt in attempts:
+            if attempt["ended"] is None:
+                attempt.update(ended="unknown", status="interrupted", reason="the process did not end by itself")
+        attempt = {
+            "started": _now(),
+            "ended": None,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "from_step": 0,
+            "to_step": None,
+            "status": "running",
+            "reason": None,
+        }
+        self._write_status("running", None, [*attempts, attempt])
+
+    def resume_attempt_from(self, step: int) -> None:
+        """Record the step from which this attempt carries on."""
+        status = self.read_status()
+        status["attempts"][-1]["from_step"] = step
+        self._write_status("running", None, status["attempts"])
+
+    def end_attempt(self, status: Status, reason: str, step: int | None) -> None:
+        """Record how and why the attempt ended; `step` counts optimizer steps."""
+        attempts = self.read_status()["attempts"]
+        attempts[-1].update(ended=_now(), to_step=step, status=status, reason=reason)
+        self._write_status(status, reason, attempts)
+
+    def _write_status(self, status: Status, reason: str | None, attempts: list[dict[str, Any]]) -> None:
+        write_json(self.status, {"status": status, "reason": reason, "attempts": attempts})
+
+
+def create_experiment_dir(base_dir: str | Path, experiment_name: str, run_id: str | None = None) -> Path:
+    """Create `base_dir`/experiments/`experiment_name`/`run_id` with its folders and return it.
+
+    Without a `run_id` the run is named after the second of its start (local time) and a random suffix; no two
+    processes ever get the same directory.
+
+    Raises:
+        ConfigError: if a name could be hidden or lead elsewhere.
+        FileExistsError: if there is such a run already.
+    """
+    experiment = find_run(base_dir, experiment_name, run_id or "any").parent
+    experiment.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = experiment / (run_id or f"{datetime.now():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if run_id is None:
+                continue
+            raise
+        break
+    run = RunDirectory(path)
+    for folder in (run.checkpoints, run.logs, run.results):
+        folder.mkdir()
+    return path
+
+
+def find_run(base_dir: str | Path, experiment_name: str, run_id: str) -> Path:
+    """Return where the run of these names lies, or would lie."""
+    names = {"experiment_name": experiment_name, "run_id": run_id}
+    problems = [Problem(key, message) for key, name in names.items() if (message := name_problem(name))]
+    if problems:
+        raise ConfigError(problems)
+    return Path(base_dir) / "experiments" / experiment_name / run_id
+
+
+def open_run(path: str | Path) -> RunDirectory:
+    """Return the run in the directory `path`.
+
+    Raises:
+        InputError: if there is no run.
+    """
+    run = RunDirectory(path)
+    if not run.config.is_file():
+        raise InputError(f"{path} is not the directory of a run: it has no config.json")
+    return run
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
