@@ -92,6 +92,8 @@ class Loop:
         self.step = 0
         """Optimizer steps done."""
         self.best: Best | None = None
+        self.metrics: dict[str, float] = {}
+        """All metrics of the last evaluation."""
         self.stop_reason: str | None = None
         """Why training ended before `total_steps`, for good."""
         self.interruption: str | None = None
@@ -128,6 +130,11 @@ class Loop:
     def finished(self) -> bool:
         return self.step >= self.total_steps or self.stop_reason is not None
 
+    def num_samples_seen(self, step: int, num_samples: int) -> int:
+        """Return how many samples `step` steps train on, if an epoch has `num_samples`."""
+        num_epochs, position = divmod(step, self.steps_per_epoch)
+        return num_epochs * num_samples + min(num_samples, position * self._batches.batch_size * self._gradient_accumulation)
+
     def run(self) -> None:
         """Train until the end, or until `interrupt` is called."""
         position = self.step % self.steps_per_epoch
@@ -159,6 +166,7 @@ class Loop:
         return {
             "step": self.step,
             "best": None if self.best is None else asdict(self.best),
+            "metrics": dict(self.metrics),
             "stop_reason": self.stop_reason,
             "loss_sum": self._loss_sum.clone(),
             "num_items": self._num_items,
@@ -168,6 +176,7 @@ class Loop:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step = state["step"]
         self.best = None if state["best"] is None else Best(**state["best"])
+        self.metrics = dict(state["metrics"])
         self.stop_reason = state["stop_reason"]
         self._loss_sum.copy_(state["loss_sum"])
         self._num_items = state["num_items"]
@@ -225,6 +234,7 @@ class Loop:
         value = metrics[self.monitor]
         if self.best is None or (value < self.best.value if self.monitor_mode == "min" else value > self.best.value):
             self.best = Best(value, self.epoch, self.step)
+        self.metrics = metrics
         self.log(metrics)
         self._events.eval_end(metrics)
 

@@ -45,6 +45,10 @@ class Metric(abc.ABC):
         """Return what `results/metrics.json` holds beyond the numbers, as plain values."""
         return {}
 
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Return what answers that need no model reach on the same labels: names as in `compute`, by method."""
+        return {}
+
     def predictions(self) -> list[dict[str, Any]]:
         """Return one record for each sample, in the order of the split, for `results/predictions.json`."""
         return []
@@ -96,6 +100,10 @@ class ClassificationMetrics(Metric):
             },
             "confusion_matrix": {"labels": self._label_names, "counts": confusion.tolist()},
         }
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        num_labels = self._confusion().sum(1)
+        return {"most frequent class": {"accuracy": float(num_labels.max() / num_labels.sum())}}
 
     def predictions(self) -> list[dict[str, Any]]:
         columns = (torch.cat(parts).cpu().tolist() for parts in (self._labels, self._predicted, self._probabilities))

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -58,6 +59,13 @@ class RunDirectory:
     @property
     def run_id(self) -> str:
         return self.path.name
+
+    def discard(self) -> None:
+        """Remove the run, and the folders above it that hold nothing else."""
+        shutil.rmtree(self.path)
+        with contextlib.suppress(OSError):  # not empty
+            self.path.parent.rmdir()
+            self.path.parent.parent.rmdir()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

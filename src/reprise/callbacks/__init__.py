@@ -28,6 +28,10 @@ class Run:
     config: Mapping[str, Any]
     """The resolved config as plain values, for those who record it."""
     seed: int
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Facts about code, environment and hardware."""
+    record: Mapping[str, str] = field(default_factory=dict)
+    """Hydra's record of the overrides: texts of the files of `.hydra`, by file name."""
     data: Data = field(init=False)
     model: nn.Module = field(init=False)
     device: torch.device = field(init=False)

@@ -15,14 +15,22 @@ class Problem:
 
     key: str
     message: str
+    origin: str | None = None
+    """The file or override that the value came from."""
 
 
 class ConfigError(InputError):
-    """All problems of a config at once."""
+    """All problems of a config at once, under one headline."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], headline: str | None = None) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(f"{problem.key}: {problem.message}" for problem in problems))
+        self.headline = headline or f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} in the config"
+        super().__init__("\n".join(_sentence(problem) for problem in problems))
+
+
+def _sentence(problem: Problem) -> str:
+    origin = f" ({problem.origin})" if problem.origin else ""
+    return f"{problem.key}{origin}: {problem.message}"
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

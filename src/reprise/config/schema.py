@@ -7,7 +7,7 @@ components (metrics, callbacks …), are keyword arguments of their `_target_`.
 import dataclasses
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -153,6 +153,15 @@ class ExperimentConfig:
         assert isinstance(values, dict)
         return values
 
+    def differences(self, other: "ExperimentConfig") -> list[Problem]:
+        """Return each key, down to single values, in which the two configs differ; `run_id` does not count."""
+        mine, others = (_flat(replace(config, run_id=None).to_dict()) for config in (self, other))
+        return [
+            Problem(key, f"{mine.get(key, 'not there')!r} there, {others.get(key, 'not there')!r} asked for")
+            for key in sorted(mine.keys() | others.keys())
+            if mine.get(key, _NOT_THERE) != others.get(key, _NOT_THERE)
+        ]
+
     def save(self, path: str | Path) -> None:
         """Write the config to `path` as JSON."""
         write_json(Path(path), self.to_dict())
@@ -173,6 +182,16 @@ class ExperimentConfig:
         if not isinstance(values, dict):
             raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}")
         return cls.from_dict(values)
+
+
+_NOT_THERE = object()
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    parts = [_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
+    return {key: item for part in parts for key, item in part.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -107,6 +107,16 @@ def takes(target: Callable[..., Any], name: str) -> bool:
     return name in _signature(target)[0]
 
 
+def complete(spec: Mapping[str, Any], provided: Mapping[str, Any], trusted_packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Return `spec` with those of `provided` that its target takes by name and that it does not give itself.
+
+    Raises:
+        InputError: if the target is not found.
+    """
+    parameters, _, _ = _signature(find_target(spec.get("_target_"), trusted_packages))
+    return dict(spec) | {name: value for name, value in provided.items() if name in parameters and name not in spec}
+
+
 def build(spec: Mapping[str, Any], key: str, trusted_packages: Iterable[str] = (), **provided: Any) -> Any:
     """Call a `_target_` with its arguments, and with those of `provided` that it takes by name and that are not given.
 
@@ -114,17 +124,18 @@ def build(spec: Mapping[str, Any], key: str, trusted_packages: Iterable[str] = (
         ConfigError: if an argument is missing, unknown or does not fit.
     """
     problems: list[Problem] = []
-    given = {name: value for name, value in spec.items() if name != "_target_"}
     target = check_target(spec, key, problems, trusted_packages=trusted_packages, open_ended=True)
-    if target is None:
+    if target is None or problems:
         raise ConfigError(problems)
     parameters, hints, _ = _signature(target)
-    arguments = {name: value for name, value in provided.items() if name in parameters and name not in given}
-    for name, value in given.items():
-        if isinstance(value, Mapping) and "_target_" in value:
-            arguments[name] = build(value, f"{key}.{name}", trusted_packages)
-        else:
-            arguments[name] = conform(value, hints.get(name, Any), f"{key}.{name}", [])
+    arguments = {
+        name: build(value, f"{key}.{name}", trusted_packages)
+        if isinstance(value, Mapping) and "_target_" in value
+        else conform(value, hints.get(name, Any), f"{key}.{name}", problems)
+        for name, value in spec.items()
+        if name != "_target_"
+    }
+    arguments |= {name: value for name, value in provided.items() if name in parameters and name not in arguments}
     problems += [
         Problem(f"{key}.{name}", f"missing: {spec['_target_']} needs it, and neither the config nor the data gives it")
         for name, parameter in parameters.items()

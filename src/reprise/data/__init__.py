@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
 
@@ -72,6 +72,8 @@ class Data:
     """How many items the model's loss of a batch is a mean over, so that means over batches are exact."""
     baselines: Mapping[str, Callable[[], Mapping[str, float]]] = field(default_factory=dict)
     """Simple methods by name; each returns metrics of the test split, named as the run's metrics are."""
+    generate: Callable[[nn.Module, int], Sequence[str]] | None = None
+    """Takes the trained model and a seed; returns samples of what it writes, for the model card."""
     usage: str = ""
     """Python lines that define `batch`, from raw input, for the example in the model card."""
 

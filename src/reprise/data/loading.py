@@ -35,7 +35,7 @@ class Batches:
     ) -> None:
         self._fetcher = _Fetcher(split, collate, seed, purpose)
         self._num_samples = len(split)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
         self._num_workers = num_workers
@@ -43,7 +43,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of batches of one epoch; the last may be smaller than the others."""
-        return -(-self._num_samples // self._batch_size)
+        return -(-self._num_samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
@@ -65,7 +65,7 @@ class Batches:
             epoch, position = divmod(number, len(self))
             if epoch != known_epoch:
                 order, known_epoch = self.order(epoch), epoch
-            yield epoch, order[position * self._batch_size : (position + 1) * self._batch_size]
+            yield epoch, order[position * self.batch_size : (position + 1) * self.batch_size]
             number += 1
 
     def _fetch(self, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:

@@ -1,0 +1,15 @@
+"""Trains. `python scripts/train.py --help` says how."""
+
+from pathlib import Path
+
+from reprise.command_line import run_hydra
+
+
+def task(composed):  # type: ignore[no-untyped-def]
+    from reprise.train import train
+
+    print(train(composed))
+
+
+if __name__ == "__main__":
+    run_hydra(task, Path(__file__).resolve().parents[1] / "configs")

@@ -1,0 +1,124 @@
+"""Builds the parts of a run from its config: what training, evaluation and notebooks share."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from reprise.config import ExperimentConfig, InputError
+from reprise.config.components import callback_targets, data_target, model_target
+from reprise.config.targets import build, complete
+from reprise.data import Data
+from reprise.data.loading import Batches
+from reprise.evaluation import evaluate
+from reprise.metrics import Metric
+from reprise.randomness import address, seed_globals
+
+_AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Task:
+    """Data, a model with fresh weights, and what is needed to score it."""
+
+    data: Data
+    model: nn.Module
+    metrics: dict[str, Metric]
+    device: torch.device
+    autocast: Callable[[], contextlib.AbstractContextManager[object]]
+    config: ExperimentConfig
+    model_spec: dict[str, Any]
+    """The model's `_target_` with all arguments, those that the data gave too."""
+
+    def batches(self, split: str) -> Batches:
+        """Return the batches of a split, shuffled and with training's random draws if it is `train`."""
+        is_train = split == "train"
+        return Batches(
+            self.data.splits[split],
+            self.data.collate,
+            batch_size=self.config.training.batch_size,
+            seed=self.config.seed,
+            purpose=split,
+            shuffle=is_train,
+            num_workers=self.config.data.num_workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Return loss and metrics of a split; the metrics can be asked for details and predictions afterwards."""
+        return evaluate(
+            self.model,
+            self.batches(split),
+            self.metrics,
+            split=split,
+            seed=self.config.seed,
+            device=self.device,
+            autocast=self.autocast,
+            count_items=self.data.count_items,
+        )
+
+
+def build_task(config: ExperimentConfig, trusted_packages: Sequence[str]) -> Task:
+    """Build data, model and metrics.
+
+    Raises:
+        InputError: if the data is not as it should be, or a target lacks an argument.
+    """
+    values = config.to_dict()
+    device = choose_device(config.training.device)
+    data = build(data_target(values["data"]), "data", trusted_packages, seed=config.seed)
+    if not isinstance(data, Data):
+        raise InputError(f"data._target_: expected a function that returns a reprise.data.Data, got {type(data).__name__}")
+    for split in ("train", "val"):
+        if len(data.splits.get(split, ())) == 0:
+            raise InputError(f"data: the split {split!r} is empty")
+    # Initialisation has an address of its own, so that nothing that drew before can shift it.
+    seed_globals(address(config.seed, "model"))
+    model_spec = complete(model_target(values["model"]), data.facts, trusted_packages)
+    model = build(model_spec, "model", trusted_packages)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model._target_: expected a torch.nn.Module, got {type(model).__name__}")
+    metrics = {
+        name: build(spec, f"metrics.{name}", trusted_packages, **data.facts) for name, spec in config.metrics.items()
+    }
+    model = model.to(device)
+    if config.training.compile:
+        model.compile()  # in place: the keys of the state stay as they are
+    return Task(data, model, metrics, device, choose_autocast(device, config.training.precision), config, model_spec)
+
+
+def build_callbacks(config: ExperimentConfig) -> dict[str, Any]:
+    """Return the callbacks and trackers of a config by name."""
+    return {
+        name: build(spec, f"callbacks.{name}", config.trusted_packages)
+        for name, spec in callback_targets(config.to_dict()).items()
+    }
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called `name`, or for `auto` the first there is of cuda, mps and cpu.
+
+    Raises:
+        InputError: if it is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"training.device: {name!r} is not here; torch sees {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("training.device: 'mps' is not here")
+    return device
+
+
+def choose_autocast(device: torch.device, precision: str) -> Callable[[], contextlib.AbstractContextManager[object]]:
+    """Return what makes the context in which the model runs."""
+    if precision == "fp32":
+        return contextlib.nullcontext
+    return partial(torch.autocast, device.type, dtype=_AUTOCAST_TYPES[precision])

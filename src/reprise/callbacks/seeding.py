@@ -1,0 +1,14 @@
+"""Seeds the global generators and chooses deterministic kernels, before there is any data or model."""
+
+from reprise.callbacks import Callback, Run
+from reprise.randomness import Determinism, set_seed
+
+
+class Seeding(Callback):
+    """`deterministic`: true warns where an operation has no deterministic kernel, strict raises, false is fastest."""
+
+    def __init__(self, deterministic: Determinism = True) -> None:
+        self._deterministic: Determinism = deterministic
+
+    def on_run_start(self, run: Run) -> None:
+        set_seed(run.seed, self._deterministic)

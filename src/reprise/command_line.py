@@ -1,0 +1,127 @@
+"""Runs a verb from the command line: Hydra's, or one that takes a run directory. Turns errors into one message and an exit code.
+
+Exit codes: 0 done; 1 failed; 2 the user's input is wrong; 75 stopped by a signal after saving.
+"""
+
+import logging
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from reprise.config import ConfigError, InputError
+
+FAILED, WRONG_INPUT, TRY_AGAIN = 1, 2, 75
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was stopped by a signal after saving; the same command carries on."""
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """Prints messages to whatever stdout is at the time, so that a live view can take them; tracebacks go to files."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+        self.addFilter(lambda record: record.name.startswith(("reprise", "hydra")) or record.levelno >= logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{datetime.fromtimestamp(record.created):%H:%M:%S}  {record.getMessage()}"
+
+
+def _log_to_console() -> None:
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.addHandler(_Console())
+
+
+def run_command(command: Callable[[], object]) -> NoReturn:
+    """Call `command` and exit: with its errors as messages, without a traceback where the user's input is wrong."""
+    _log_to_console()
+    try:
+        command()
+    except ConfigError as error:
+        lines = [f"Error: {error.headline}"]
+        for problem in error.problems:
+            origin = f"  ({problem.origin})" if problem.origin else ""
+            lines += ["", f"  {problem.key}{origin}", textwrap.indent(problem.message, "      ")]
+        _exit(WRONG_INPUT, "\n".join(lines))
+    except InputError as error:
+        _exit(WRONG_INPUT, f"Error: {error}")
+    except Interrupted as error:
+        _exit(TRY_AGAIN, f"Stopped {error}. The same command carries on.")
+    except KeyboardInterrupt:
+        _exit(TRY_AGAIN, "Stopped.")
+    except Exception:
+        traceback.print_exc()
+        _exit(FAILED, "")
+    _exit(0, "")
+
+
+def run_hydra(task: Callable[..., object], config_dir: Path) -> NoReturn:
+    """Compose the config that the command line asks for, validate it and call `task` with it; once for each job of a sweep."""
+    run_command(lambda: _run_hydra(task, config_dir))
+
+
+def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
+    # Hydra is told to let errors through, instead of printing them and exiting with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    import hydra
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    from reprise.config.composing import CONFIG_NAME, check_sweep, compose_and_validate, forced, validated
+
+    failures: list[Exception] = []
+
+    def job(composed: DictConfig) -> None:
+        try:
+            task(validated(composed))
+        except Exception as error:
+            if arguments.multirun:
+                raise  # Hydra runs the other jobs, then lets it through
+            failures.append(error)  # Hydra would print a line of its own
+
+    main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=CONFIG_NAME)(job)
+    arguments = get_args_parser().parse_args()
+    try:
+        if arguments.multirun:
+            check_sweep(config_dir, arguments.overrides)
+        main()
+        if failures:
+            raise failures[0]
+    except (HydraException, OmegaConfBaseException) as error:
+        GlobalHydra.instance().clear()
+        # Hydra stops at the first key it does not know. Compose once more with every key allowed, so that all
+        # problems are found together.
+        try:
+            overrides = forced(config_dir, arguments.overrides)
+            compose_and_validate(config_dir, overrides)
+        except (HydraException, OmegaConfBaseException):
+            raise InputError(str(error).split("\nSee https")[0]) from None
+        if overrides == arguments.overrides:
+            raise InputError(str(error)) from None
+        # All keys are arguments that a target takes, though no config file lists them.
+        sys.argv = [sys.argv[0], *(f"++{a}" if f"++{a}" in overrides else a for a in sys.argv[1:])]
+        main()
+        if failures:
+            raise failures[0] from None
+
+
+def _exit(code: int, message: str) -> NoReturn:
+    sys.stdout.flush()
+    if message:
+        print(message, file=sys.stderr)
+    sys.exit(code)

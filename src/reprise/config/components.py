@@ -1,0 +1,85 @@
+"""Checks every `_target_` of a config, and what they have to agree on, before anything is created."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from reprise.config.problems import Problem, unknown
+from reprise.config.targets import check_target, takes
+
+OPTIMIZER_ARGUMENTS = ("params", "lr", "weight_decay")
+SCHEDULER_ARGUMENTS = ("optimizer", "warmup_steps", "total_steps")
+
+
+def data_target(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `_target_` of the data section with its arguments, without what only the loader needs."""
+    return {key: value for key, value in section.items() if key != "num_workers" and not _unset(key, value)}
+
+
+def model_target(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `_target_` of the model section with its arguments, without what only names it."""
+    return {k: v for k, v in section.items() if k not in ("name", "tokenizer") and not _unset(k, v)}
+
+
+def callback_targets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the callbacks and trackers by name; those that were set to null are left out."""
+    sections = (values.get("callbacks"), values.get("tracker"))
+    return {
+        name: spec for section in sections if section for name, spec in section.items() if spec is not None
+    }
+
+
+def check_components(values: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with the targets of a config given as plain values, and with what they produce."""
+    problems: list[Problem] = []
+    trusted = [str(package) for package in values.get("trusted_packages") or ()]
+
+    def check(spec: Any, key: str, **options: Any) -> Callable[..., Any] | None:
+        if not isinstance(spec, Mapping):
+            return None  # the schema says so already
+        return check_target(spec, key, problems, trusted_packages=trusted, **options)
+
+    for key, extract, options in (
+        ("data", data_target, {"provided": ("seed",)}),
+        ("model", model_target, {"open_ended": True}),
+    ):
+        section = values.get(key)
+        check(extract(section) if isinstance(section, Mapping) else section, key, **options)
+
+    training = values.get("training")
+    training = training if isinstance(training, Mapping) else {}
+    check(training.get("optimizer"), "training.optimizer", provided=OPTIMIZER_ARGUMENTS)
+    scheduler = check(training.get("scheduler"), "training.scheduler", provided=SCHEDULER_ARGUMENTS)
+    if scheduler is not None:
+        problems += _scheduler_problems(scheduler, training)
+
+    produced = {"train/loss", "val/loss"}
+    for name, spec in _items(values.get("metrics")):
+        metric = check(spec, f"metrics.{name}", open_ended=True)
+        produced |= {f"val/{value}" for value in getattr(metric, "names", ())}
+    monitor = training.get("monitor")
+    if isinstance(monitor, str) and monitor not in produced:
+        message = unknown(monitor, produced).replace("unknown key", f"no metric produces {monitor!r}")
+        problems.append(Problem("training.monitor", message))
+
+    for section_name in ("callbacks", "tracker"):
+        for name, spec in _items(values.get(section_name)):
+            check(spec, f"{section_name}.{name}")
+    both = set(values.get("callbacks") or ()) & set(values.get("tracker") or ())
+    problems += [Problem(f"tracker.{name}", "a callback has this name already") for name in sorted(both)]
+    return problems
+
+
+def _scheduler_problems(scheduler: Callable[..., Any], training: Mapping[str, Any]) -> Iterator[Problem]:
+    name = getattr(scheduler, "__name__", str(scheduler))
+    if training.get("warmup_steps") and not takes(scheduler, "warmup_steps"):
+        yield Problem("training.warmup_steps", f"{name} takes no warm-up; set it to 0 or choose another scheduler")
+    if takes(getattr(scheduler, "step", scheduler), "metrics"):
+        yield Problem("training.scheduler", f"{name} steps on a metric, but the rate here is a function of the step")
+
+
+def _items(section: Any) -> list[tuple[str, Any]]:
+    return list(section.items()) if isinstance(section, Mapping) else []
+
+
+def _unset(key: str, value: Any) -> bool:
+    return value is None and key in ("path", "train_split", "val_split", "hidden_size", "num_layers", "dropout")

@@ -1,0 +1,85 @@
+"""Writes a trained model such that it loads with `from_pretrained`, and loads it again."""
+
+import contextlib
+import importlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from reprise.atomic_file import sync_directory, write_json
+from reprise.config import InputError
+from reprise.config.targets import build
+from reprise.data import Data
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+def export_model(model: nn.Module, data: Data, spec: Mapping[str, Any], directory: Path) -> None:
+    """Write `model` and the data's processor to `directory`, which appears whole or not at all.
+
+    A model that has `save_pretrained` writes itself; of any other, the weights are kept beside `spec`, its `_target_`
+    with all arguments.
+    """
+    scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.", suffix=".tmp"))
+    try:
+        if hasattr(model, "save_pretrained"):
+            with _quiet_transformers():
+                model.save_pretrained(scratch)
+        else:
+            from safetensors.torch import save_model
+
+            save_model(model, str(scratch / _WEIGHTS))
+            write_json(scratch / _CONFIG, dict(spec))
+        if data.processor is not None:
+            data.processor.save_pretrained(scratch)
+        scratch.chmod(0o755)
+        if directory.exists():
+            shutil.rmtree(directory)
+        scratch.rename(directory)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    sync_directory(directory.parent)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep the progress bars of `transformers` off the terminal: a live view may be drawn there."""
+    logging = importlib.import_module("transformers.utils.logging")
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
+
+
+def from_pretrained(directory: str | Path, trusted_packages: Sequence[str] = ()) -> nn.Module:
+    """Return the exported model in evaluation mode.
+
+    `trusted_packages`: packages beyond those under `src/` that may be imported from.
+
+    Raises:
+        InputError: if there is no export, or its model is not from a trusted package.
+    """
+    directory = Path(directory)
+    try:
+        config = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{directory} is not an export: it has no {_CONFIG}") from None
+    if "_target_" in config:
+        from safetensors.torch import load_model
+
+        model: nn.Module = build(config, "model", trusted_packages)
+        load_model(model, str(directory / _WEIGHTS))
+        return model.eval()
+    transformers = importlib.import_module("transformers")
+    (architecture,) = config["architectures"]
+    model = getattr(transformers, architecture).from_pretrained(directory, local_files_only=True)
+    return model.eval()

@@ -1,0 +1,149 @@
+"""A run directory in, a card out: Markdown with metadata for the Hugging Face Hub; can always be regenerated.
+
+A card states only what the files of the run hold. The same files give the same bytes, whenever and wherever.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reprise.atomic_file import write_text
+from reprise.config import ExperimentConfig, InputError
+from reprise.model_card.cautions import cautions
+from reprise.model_card.evaluation import evaluation_results, short_headline
+from reprise.model_card.facts import Facts, HistoryEntry, mapping_at, numbers
+from reprise.model_card.figures import count
+from reprise.model_card.front_matter import front_matter
+from reprise.model_card.markdown import escape
+from reprise.model_card.reproduction import how_to_use, reproducibility
+from reprise.model_card.sections import (
+    ethical_considerations,
+    intended_use,
+    limitations,
+    model_details,
+    training_configuration,
+    training_data,
+)
+from reprise.run_directory import RunDirectory
+
+__all__ = ["generate_model_card", "write_model_card"]
+
+_SECTIONS = {
+    "Model Details": model_details,
+    "Intended Use": intended_use,
+    "Training Data": training_data,
+    "Training Configuration": training_configuration,
+    "Evaluation Results": evaluation_results,
+    "Limitations": limitations,
+    "Ethical Considerations": ethical_considerations,
+    "How to Use": how_to_use,
+    "Reproducibility": reproducibility,
+}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A `reprise.metrics.MetricEntry`, which cannot be imported without importing torch."""
+
+    epoch: int
+    step: int
+    metrics: dict[str, float]
+
+
+def generate_model_card(
+    config: ExperimentConfig | Mapping[str, Any],
+    metrics: Mapping[str, float],
+    output_path: str | Path,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    results: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+    history: Sequence[HistoryEntry] = (),
+) -> Path:
+    """Write the card of a model to `output_path` and return the path; facts not given are "not recorded" in it.
+
+    `metrics`: flat names such as `test/accuracy` to numbers. The others are what `provenance.json`,
+    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold.
+    """
+    values = config.to_dict() if isinstance(config, ExperimentConfig) else config
+    facts = Facts(values, numbers(metrics), provenance or {}, results or {}, status or {}, tuple(history))
+    path = Path(output_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, _card(facts))
+    return path
+
+
+def write_model_card(run: RunDirectory) -> Path:
+    """Write `model_card.md` of a run from its other files and return its path.
+
+    Raises:
+        InputError: if there is no config, or a file cannot be read.
+    """
+    config = _read_json(run.config)
+    if not config:
+        raise InputError(f"{run.path} is not the directory of a run: it has no {run.config.name}")
+    results = _read_json(run.metrics)
+    return generate_model_card(
+        {**config, "run_id": config.get("run_id") or run.run_id},
+        mapping_at(results, "metrics"),
+        run.model_card,
+        provenance=_read_json(run.provenance),
+        results=results,
+        status=_read_json(run.status),
+        history=_read_history(run.metrics_log),
+    )
+
+
+def _card(facts: Facts) -> str:
+    title = f"{facts.model_name} on {facts.data_name}" if facts.data_name else facts.model_name
+    blocks = [front_matter(facts), f"# {escape(title)}", _summary(facts)]
+    for heading, section in _SECTIONS.items():
+        blocks += [f"## {heading}", section(facts)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _summary(facts: Facts) -> str:
+    missing, found = facts.missing_keys, cautions(facts)
+    keys = ", ".join(f"`card.{key}`" for key in missing)
+    things, verb = count(len(missing), "thing"), "is" if len(missing) == 1 else "are"
+    to_do = f"{things} in this card {verb} still to be written: {keys}." if missing else "Nothing in this card is still to be written."
+    headline = short_headline(facts)
+    lines = [to_do]
+    if headline:
+        lines.append(f"{headline}.")
+    if found:
+        lines.append(f"{count(len(found), 'caution')} found in the facts: see [Limitations](#limitations).")
+    lines.append(
+        "*Measured* here means computed from the files of the run, *declared* means written in its config or by its data set."
+    )
+    return "\n\n".join(lines)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, empty if there is no such file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _read_history(path: Path) -> list[_Entry]:
+    """Return the entries of a metrics file; a last line that is still being written is left out."""
+    entries = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        for line in lines:
+            values = json.loads(line)
+            entries.append(_Entry(int(values["epoch"]), int(values["step"]), numbers(values["metrics"])))
+    except FileNotFoundError:
+        return []
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: line {len(entries) + 1} is not an entry of metrics ({error})") from None
+    return entries

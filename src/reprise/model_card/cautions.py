@@ -1,0 +1,97 @@
+"""What a reader of the figures must know, found by looking at the facts."""
+
+from collections.abc import Iterator
+
+from reprise.model_card.facts import Facts, at, mapping_at, number_at, text_at
+from reprise.model_card.figures import count, figure, interval, is_higher_better, metric_title, score
+from reprise.model_card.markdown import code, escape
+
+SMALL_CLASS = 30
+"""Samples below which the figures of one class say little."""
+OVERFIT_RATIO = 1.5
+"""Validation loss over training loss above which the model is said to overfit."""
+
+CHECKS = (
+    f"an unfinished run, a missing test split, classes with fewer than {SMALL_CLASS} samples, classes that are never "
+    f"predicted, a validation loss above {OVERFIT_RATIO} times the training loss, baselines that are as good, uncommitted "
+    "changes, and determinism that was switched off"
+)
+"""What `cautions` looks for."""
+
+
+def cautions(facts: Facts) -> list[str]:
+    """Return one sentence of Markdown for each thing found."""
+    finders = (_unfinished, _no_test_split, _small_classes, _unpredicted, _overfit, _baselines, _dirty, _indeterministic)
+    return [sentence for find in finders for sentence in find(facts)]
+
+
+def _unfinished(facts: Facts) -> Iterator[str]:
+    status = text_at(facts.status, "status")
+    if status in ("interrupted", "failed"):
+        reason = text_at(facts.status, "reason")
+        yield f"The run did not finish: it is {status}{f' ({escape(reason)})' if reason else ''}."
+
+
+def _no_test_split(facts: Facts) -> Iterator[str]:
+    splits = mapping_at(facts.provenance, "data", "splits")
+    if splits and "test" not in splits:
+        yield "There is no test split: figures of the split that chose the checkpoint are better than those of new data."
+    elif facts.split != "test":
+        yield "No figure of a test split is recorded."
+
+
+def _small_classes(facts: Facts) -> Iterator[str]:
+    classes = facts.confusion_matrix.classes if facts.confusion_matrix else []
+    small = sorted((c for c in classes if c.num_samples < SMALL_CLASS), key=lambda c: c.num_samples)
+    if small:
+        named = ", ".join(f"{code(c.name)} ({c.num_samples})" for c in small[:10]) + (", …" if len(small) > 10 else "")
+        yield (
+            f"{len(small)} of {count(len(classes), 'class', 'classes')} have fewer than {SMALL_CLASS} "
+            f"{escape(facts.split or 'evaluated')} samples, so that their figures are uncertain: {named}."
+        )
+
+
+def _unpredicted(facts: Facts) -> Iterator[str]:
+    classes = facts.confusion_matrix.classes if facts.confusion_matrix else []
+    never = [code(c.name) for c in classes if c.num_samples and not c.num_predicted]
+    if never:
+        yield f"Never predicted, though there are samples: {', '.join(never[:10])}{', …' if len(never) > 10 else ''}."
+
+
+def _overfit(facts: Facts) -> Iterator[str]:
+    losses = mapping_at(facts.results, "validation_metrics") or facts.metrics
+    train, val = number_at(losses, "train/loss"), number_at(losses, "val/loss")
+    if train is not None and val is not None and train > 0 and val > OVERFIT_RATIO * train:
+        yield (
+            f"The model overfits: at this checkpoint the validation loss is {figure(val)}, "
+            f"{figure(val / train)} times the training loss of {figure(train)}."
+        )
+
+
+def _baselines(facts: Facts) -> Iterator[str]:
+    name = facts.headline
+    if name is None or (higher_better := is_higher_better(name)) is None:
+        return
+    value, bounds = facts.scores[name], facts.intervals.get(name)
+    title = metric_title(name).lower()
+    for baseline, scores in facts.baselines.items():
+        if name not in scores:
+            continue
+        other = f"{escape(baseline)} ({score(name, scores[name])})"
+        if bounds and bounds[0] <= scores[name] <= bounds[1]:
+            yield (
+                f"The interval of the {escape(title)} ({interval(name, bounds)}) includes the baseline {other}: these samples "
+                "do not show which of the two is better."
+            )
+        elif scores[name] == value or (scores[name] > value) == higher_better:
+            yield f"The {escape(title)} of {score(name, value)} is not better than that of the baseline {other}."
+
+
+def _dirty(facts: Facts) -> Iterator[str]:
+    if at(facts.provenance, "code", "dirty") is True:
+        yield "The code had changes that were not committed: the commit alone does not give this run again."
+
+
+def _indeterministic(facts: Facts) -> Iterator[str]:
+    if at(facts.config, "deterministic") is False:
+        yield "Deterministic kernels were switched off: a repeated run may end in other weights."

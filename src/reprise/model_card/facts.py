@@ -1,0 +1,230 @@
+"""What a card is written from. Any fact may be missing; then it is None, or empty."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from reprise.config import ConfigError
+from reprise.model_card.figures import Interval, wilson_interval
+from reprise.run_directory import RunDirectory, find_run
+
+CARD_KEYS = (
+    "description",
+    "authors",
+    "license",
+    "intended_use",
+    "out_of_scope",
+    "limitations",
+    "ethical_considerations",
+)
+"""What only a person can write, in the order of the card."""
+
+
+class HistoryEntry(Protocol):
+    """One line of `metrics.jsonl`; a `reprise.metrics.MetricEntry` is one."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+
+def at(source: Any, *path: str) -> Any:
+    """Return what lies at `path` in nested mappings, or None."""
+    for key in path:
+        source = source.get(key) if isinstance(source, Mapping) else None
+    return source
+
+
+def text_at(source: Any, *path: str) -> str | None:
+    value = at(source, *path)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def number_at(source: Any, *path: str) -> float | None:
+    return as_number(at(source, *path))
+
+
+def mapping_at(source: Any, *path: str) -> Mapping[str, Any]:
+    value = at(source, *path)
+    return value if isinstance(value, Mapping) else {}
+
+
+def list_at(source: Any, *path: str) -> list[Any]:
+    value = at(source, *path)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else []
+
+
+def as_number(value: Any) -> float | None:
+    """Return a plain number; of NumPy's scalars and tensors of one element, too."""
+    if value is None or isinstance(value, bool | str | bytes):
+        return None
+    if isinstance(value, int):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Figures of one class, from a confusion matrix."""
+
+    name: str
+    num_samples: int
+    num_predicted: int
+    num_hits: int
+
+    @property
+    def recall(self) -> float:
+        return self.num_hits / self.num_samples if self.num_samples else math.nan
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    labels: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    """By label, then by prediction."""
+
+    @property
+    def num_samples(self) -> int:
+        return sum(map(sum, self.counts))
+
+    @property
+    def num_hits(self) -> int:
+        return sum(row[index] for index, row in enumerate(self.counts))
+
+    @property
+    def classes(self) -> list[ClassFigures]:
+        return [
+            ClassFigures(label, sum(row), sum(other[index] for other in self.counts), row[index])
+            for index, (label, row) in enumerate(zip(self.labels, self.counts, strict=True))
+        ]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The files of a run, as far as they are there."""
+
+    config: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    """Flat names to numbers, of the checkpoint that the card is about."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[HistoryEntry] = ()
+
+    def declared(self, key: str) -> str | None:
+        return text_at(self.config, "card", key)
+
+    @property
+    def missing_keys(self) -> list[str]:
+        """What a person has still to write."""
+        return [key for key in CARD_KEYS if self.declared(key) is None]
+
+    @property
+    def model_name(self) -> str:
+        return text_at(self.config, "model", "name") or self.experiment_name or "model"
+
+    @property
+    def experiment_name(self) -> str | None:
+        return text_at(self.config, "experiment_name")
+
+    @cached_property
+    def run(self) -> RunDirectory | None:
+        """Where the run lies as its config has it, so that the card is the same wherever it is written."""
+        names = [text_at(self.config, key) for key in ("output_dir", "experiment_name", "run_id")]
+        if None in names:
+            return None
+        try:
+            return RunDirectory(find_run(*map(str, names)))
+        except ConfigError:
+            return None
+
+    @property
+    def run_path(self) -> str:
+        return self.run.path.as_posix() if self.run else "RUN_DIRECTORY"
+
+    @property
+    def task(self) -> str | None:
+        return text_at(self.provenance, "data", "task")
+
+    @property
+    def data_name(self) -> str | None:
+        return text_at(self.provenance, "data", "name")
+
+    @property
+    def is_transformers_model(self) -> bool:
+        return at(self.provenance, "model", "library") == "transformers"
+
+    @cached_property
+    def split(self) -> str | None:
+        """The split that the figures are of; None where their names do not say."""
+        named = text_at(self.results, "split")
+        splits = {name.partition("/")[0] for name in self.metrics if "/" in name}
+        return named or next((split for split in ("test", "val", "train") if split in splits), None)
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """The figures of the split, by bare name."""
+        if self.split is None:
+            return dict(self.metrics)
+        prefix = f"{self.split}/"
+        return {name.removeprefix(prefix): value for name, value in self.metrics.items() if name.startswith(prefix)}
+
+    @cached_property
+    def headline(self) -> str | None:
+        """Bare name of the metric that a reader asks for first."""
+        compared = [name for scores in self.baselines.values() for name in scores]
+        ordered = ["accuracy", *compared, *(name for name in self.scores if name != "loss"), "loss"]
+        return next((name for name in ordered if name in self.scores), None)
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Metrics of simple methods by bare name."""
+        return {name: numbers(scores) for name, scores in mapping_at(self.results, "baselines").items()}
+
+    @cached_property
+    def confusion_matrix(self) -> ConfusionMatrix | None:
+        for details in mapping_at(self.results, "details").values():
+            counts = [list(row) for row in list_at(details, "confusion_matrix", "counts")]
+            labels = [str(label) for label in list_at(details, "confusion_matrix", "labels")]
+            if counts and all(len(row) == len(labels) == len(counts) for row in counts):
+                return ConfusionMatrix(labels, [[int(cell) for cell in row] for row in counts])
+        return None
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """95 % intervals by bare name; that of the accuracy is Wilson's where the counts are known."""
+        found: dict[str, Interval] = {}
+        for details in mapping_at(self.results, "details").values():
+            for name, bounds in mapping_at(details, "intervals").items():
+                values = [as_number(bound) for bound in bounds] if isinstance(bounds, list | tuple) else []
+                if len(values) == 2 and values[0] is not None and values[1] is not None:
+                    found[name] = (values[0], values[1])
+        matrix = self.confusion_matrix
+        if matrix and matrix.num_samples and "accuracy" in self.scores:
+            accuracy = matrix.num_hits / matrix.num_samples
+            if math.isclose(accuracy, self.scores["accuracy"], abs_tol=1e-6):
+                found["accuracy"] = wilson_interval(matrix.num_hits, matrix.num_samples)
+        return found
+
+    @property
+    def evaluations(self) -> list[HistoryEntry]:
+        """The entries of the history that hold figures of the validation split."""
+        return [entry for entry in self.history if any(name.startswith("val/") for name in entry.metrics)]
+
+
+def numbers(values: Any) -> dict[str, float]:
+    """Return the entries of a mapping that are numbers."""
+    if not isinstance(values, Mapping):
+        return {}
+    found = {str(name): as_number(value) for name, value in values.items()}
+    return {name: value for name, value in found.items() if value is not None}

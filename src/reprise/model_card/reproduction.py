@@ -1,0 +1,184 @@
+"""The sections on using the model and on repeating the run: code and commands that work as printed."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from reprise.model_card.facts import Facts, at, list_at, mapping_at, number_at, text_at
+from reprise.model_card.figures import binary_size, count, duration, figure
+from reprise.model_card.markdown import code, escape, fenced, one_line, table
+from reprise.model_card.sections import NOT_RECORDED, recorded, recorded_code
+
+_PACKAGES = ("reprise", "torch", "transformers", "numpy", "hydra-core")
+_DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_IMPORT = re.compile(r"(?:import|from) [^(\\]*")
+
+
+def how_to_use(facts: Facts) -> str:
+    example = fenced(_example(facts), "python")
+    if facts.run is None:
+        return f"From the root of the repository, with the directory of the run for `{facts.run_path}`:\n\n{example}"
+    return f"From the root of the repository:\n\n{example}"
+
+
+def reproducibility(facts: Facts) -> str:
+    return "\n\n".join(
+        [
+            _commands(facts),
+            _promise(facts),
+            table(["", "Recorded"], [*_origin(facts), *_environment(facts), *_hardware(facts), *_cost(facts)]),
+        ]
+    )
+
+
+def _example(facts: Facts) -> str:
+    usage = (text_at(facts.provenance, "usage") or "").strip("\n").split("\n")
+    kind = text_at(facts.provenance, "model", "class") or ""
+    imports, body = ["import torch"], []
+    if facts.is_transformers_model and _DOTTED_PATH.fullmatch(kind):
+        module, _, loader = kind.rpartition(".")
+        imports.append(f"from {module} import {loader}")
+        load = f"{loader}.from_pretrained(directory)"
+    else:
+        imports.append("from reprise import from_pretrained")
+        load = "from_pretrained(directory)"
+    while usage and (not usage[0].strip() or _IMPORT.fullmatch(usage[0])):
+        imports.append(usage.pop(0).strip())
+    if not usage:
+        imports.append("from reprise import load_run")
+        split = facts.split if facts.split in ("train", "val", "test") else "test"
+        usage = [f"run = load_run({_literal(facts.run_path)})", f"batch = run.example_batch({_literal(split)})"]
+    export = facts.run.export.as_posix() if facts.run else f"{facts.run_path}/export"
+    body = [f"directory = {_literal(export)}", f"model = {load}", "", *usage, ""]
+    body += ["with torch.inference_mode():", "    logits = model(**batch).logits", _print(facts)]
+    imports = sorted({line for line in imports if line}, key=lambda line: (line.startswith("from"), line))
+    return "\n".join([*imports, "", *body])
+
+
+def _print(facts: Facts) -> str:
+    is_classifier = len(list_at(facts.provenance, "model", "logits_shape")) == 1 and "classification" in (facts.task or "")
+    if is_classifier and facts.is_transformers_model:
+        return "print([model.config.id2label[label] for label in logits.argmax(-1).tolist()])"
+    return "print(logits.argmax(-1))" if is_classifier else "print(logits.shape)"
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _commands(facts: Facts) -> str:
+    run = shlex.quote(one_line(facts.run_path))
+    again = "Train again from the run directory alone, and compare bit by bit:\n\n" + fenced(
+        f"python scripts/reproduce.py {run}", "bash"
+    )
+    overrides = at(facts.provenance, "command", "overrides")
+    if overrides is None:
+        return f"The command that started the run: {NOT_RECORDED}.\n\n{again}"
+    # Under its name the run is there already; the number of threads changes bits, and may have been left open.
+    arguments = [one_line(o) for o in list_at(facts.provenance, "command", "overrides") if _key(o) != "run_id"]
+    num_threads = number_at(facts.config, "num_threads")
+    if num_threads is not None and "num_threads" not in {_key(argument) for argument in arguments}:
+        arguments.append(f"num_threads={num_threads:.0f}")
+    commit = text_at(facts.provenance, "code", "commit")
+    lines = [f"git checkout {shlex.quote(one_line(commit))}"] if commit else []
+    lines.append(shlex.join(["python", "scripts/train.py", *arguments]))
+    return f"The same training as a new run:\n\n{fenced(chr(10).join(lines), 'bash')}\n\n{again}"
+
+
+def _key(override: Any) -> str:
+    return str(override).partition("=")[0].strip().lstrip("+")
+
+
+def _promise(facts: Facts) -> str:
+    if at(facts.config, "deterministic") is False:
+        return "Deterministic kernels were switched off (`deterministic: false`): no promise that a repeated run has the same bits."
+    return (
+        "Promised: on the same machine class (processor type and instruction set, device, number of threads) and with the "
+        "same package versions, a repeated run ends in the same bits: weights, metrics and predictions. On another machine "
+        "class, digits may differ."
+    )
+
+
+def _origin(facts: Facts) -> list[list[str]]:
+    source = mapping_at(facts.provenance, "code")
+    dirty = {True: "yes", False: "no"}.get(at(source, "dirty"), NOT_RECORDED)
+    splits = mapping_at(facts.provenance, "data", "splits")
+    hashes = [f"{code(name)} {code(sha256[:12])}" for name in splits if (sha256 := text_at(splits, name, "sha256"))]
+    settings = mapping_at(facts.provenance, "determinism") or {
+        key: value for key in ("deterministic", "num_threads") if (value := at(facts.config, key)) is not None
+    }
+    determinism = [f"{code(key)} {code(json.dumps(value, default=str))}" for key, value in settings.items() if value is not None]
+    return [
+        ["Run directory", code(facts.run_path) if facts.run else NOT_RECORDED],
+        ["Commit", recorded_code(text_at(source, "commit"))],
+        ["Branch", recorded_code(text_at(source, "branch"))],
+        ["Repository", recorded_code(text_at(source, "remote"))],
+        ["Uncommitted changes", dirty],
+        ["Seed", _number(at(facts.config, "seed"))],
+        ["Determinism", ", ".join(determinism) or NOT_RECORDED],
+        ["Data, sha256", f"{', '.join(hashes)} (first 12 digits)" if hashes else NOT_RECORDED],
+        ["Initial weights, sha256", recorded_code(text_at(facts.provenance, "model", "initial_sha256"))],
+        ["Final weights, sha256", recorded_code(text_at(facts.results, "weights_sha256"))],
+        ["Attempts", _attempts(facts)],
+    ]
+
+
+def _attempts(facts: Facts) -> str:
+    attempts = [attempt for attempt in list_at(facts.status, "attempts") if isinstance(attempt, Mapping)]
+    if not attempts:
+        return NOT_RECORDED
+    if len(attempts) == 1:
+        return "1, never interrupted" if text_at(facts.status, "status") not in ("interrupted", "failed") else "1"
+    steps = [figure(int(number_at(attempt, "from_step") or 0)) for attempt in attempts[1:]]
+    stopped = count(len(attempts) - 1, "time")
+    return f"{len(attempts)}: stopped {stopped}, resumed from step {', '.join(steps)}"
+
+
+def _environment(facts: Facts) -> list[list[str]]:
+    environment = mapping_at(facts.provenance, "environment")
+    packages = mapping_at(environment, "packages")
+    versions = [f"{name} {escape(packages[name])}" for name in _PACKAGES if packages.get(name) is not None]
+    return [
+        ["Python", recorded(text_at(environment, "python"))],
+        ["Packages", ", ".join(versions) or NOT_RECORDED],
+        ["Platform", recorded(text_at(environment, "platform"))],
+    ]
+
+
+def _hardware(facts: Facts) -> list[list[str]]:
+    hardware = mapping_at(facts.provenance, "hardware")
+    memory = number_at(hardware, "memory_bytes")
+    gpus = [
+        escape(text_at(gpu, "name") or "unnamed") + (f" ({binary_size(size)})" if (size := number_at(gpu, "memory_bytes")) else "")
+        for gpu in list_at(hardware, "gpus")
+    ]
+    rows = [
+        ["Device", recorded_code(text_at(hardware, "device"))],
+        ["Processor", recorded(text_at(hardware, "cpu"))],
+        ["Instruction set", recorded(text_at(hardware, "instruction_set"))],
+        ["Cores", _number(at(hardware, "num_cores"))],
+        ["Threads", _number(at(hardware, "num_threads") or at(facts.config, "num_threads"))],
+        ["Memory", NOT_RECORDED if memory is None else binary_size(memory)],
+    ]
+    if gpus:
+        versions = [f"{title} {escape(value)}" for title, key in (("CUDA", "cuda"), ("cuDNN", "cudnn")) if (value := at(hardware, key))]
+        rows += [["GPUs", ", ".join(gpus)], ["GPU libraries", ", ".join(versions) or NOT_RECORDED]]
+    return rows
+
+
+def _cost(facts: Facts) -> list[list[str]]:
+    cost = mapping_at(facts.provenance, "cost")
+    seconds, speed = number_at(cost, "wall_seconds"), number_at(cost, "samples_per_second")
+    memory = number_at(cost, "peak_memory_bytes")
+    return [
+        ["Wall time", NOT_RECORDED if seconds is None else duration(seconds)],
+        ["Speed", NOT_RECORDED if speed is None else f"{figure(speed)} samples a second"],
+        ["Peak memory", NOT_RECORDED if memory is None else binary_size(memory)],
+        ["Energy", "not measured"],
+    ]
+
+
+def _number(value: Any) -> str:
+    return NOT_RECORDED if value is None else escape(value)

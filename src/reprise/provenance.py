@@ -1,0 +1,139 @@
+"""Facts about code, environment and hardware, as far as they can be measured."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import torch
+from torch import nn
+
+from reprise.atomic_file import write_json
+from reprise.checkpoint import content_hash
+from reprise.data import Data
+
+
+def collect_provenance(overrides: Sequence[str], device: torch.device, deterministic: bool | str) -> dict[str, Any]:
+    """Return what is known before there is any data or model."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": _code(),
+        "command": {"argv": list(sys.argv), "overrides": list(overrides)},
+        "environment": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {
+                name: distribution.version
+                for distribution in sorted(metadata.distributions(), key=lambda d: str(d.name).lower())
+                if (name := distribution.name)
+            },
+        },
+        "hardware": _hardware(device),
+        "determinism": {
+            "deterministic": deterministic,
+            "num_threads": torch.get_num_threads(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            **{name: os.environ.get(name) for name in ("CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED")},
+        },
+    }
+
+
+def describe_data(data: Data) -> dict[str, Any]:
+    """Return the description of a data set with the size and fingerprint of each split."""
+    description = data.description
+    return {
+        "name": description.name,
+        "task": description.task,
+        "summary": description.summary,
+        "source": description.source,
+        "license": description.license,
+        "language": description.language,
+        "labels": list(description.labels),
+        "caveats": list(description.caveats),
+        "splits": {
+            name: {"num_samples": len(split), "sha256": description.fingerprints.get(name)}
+            for name, split in data.splits.items()
+        },
+    }
+
+
+def describe_model(model: nn.Module) -> dict[str, Any]:
+    """Return class and size of a model and the hash of its present weights."""
+    kind = type(model)
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "library": "transformers" if hasattr(model, "save_pretrained") and hasattr(model, "config") else "pytorch",
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "initial_sha256": content_hash(model.state_dict()),
+    }
+
+
+def update_provenance(path: Path, **facts: Any) -> None:
+    """Add facts to a provenance file; what is there already stays."""
+    if path.exists():
+        write_json(path, facts | json.loads(path.read_text(encoding="utf-8")))
+
+
+def _code() -> dict[str, Any]:
+    root = Path(__file__).parent
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "branch": None, "remote": None, "dirty": None}
+    return {
+        "commit": commit,
+        "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
+        "remote": _without_credentials(_git(root, "config", "--get", "remote.origin.url")),
+        "dirty": bool(_git(root, "status", "--porcelain")),
+    }
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _without_credentials(remote: str | None) -> str | None:
+    if remote is None or "://" not in remote:
+        return remote
+    parts = urlsplit(remote)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def _hardware(device: torch.device) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "num_cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "num_threads": torch.get_num_threads(),
+        "device": str(device),
+        "gpus": [],
+        "cuda": None,
+        "cudnn": None,
+    }
+    if device.type == "cuda":
+        properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        facts["gpus"] = [{"name": p.name, "memory_bytes": p.total_memory} for p in properties]
+        facts["cuda"] = torch.version.cuda
+        facts["cudnn"] = torch.backends.cudnn.version()
+    return facts
+
+
+def _cpu_model() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)

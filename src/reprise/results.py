@@ -1,0 +1,87 @@
+"""What stands at the end: the best checkpoint scored on the test split, predictions, baselines, the export."""
+
+import resource
+import sys
+from typing import Any
+
+import torch
+
+from reprise.atomic_file import write_json
+from reprise.building import Task
+from reprise.checkpoint import content_hash, load_checkpoint
+from reprise.loop import Loop
+from reprise.randomness import address
+from reprise.run_directory import RunDirectory
+
+
+def score_checkpoint(task: Task, directory: RunDirectory, checkpoint: str, split: str) -> dict[str, Any]:
+    """Load a checkpoint into the task's model and return what `results/metrics.json` holds about it.
+
+    Raises:
+        InputError: if there is no such checkpoint.
+        CheckpointError: if it is damaged.
+    """
+    state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
+    scores = task.evaluate(split)
+    best, training = state["loop_state"]["best"], task.config.training
+    return {
+        "checkpoint": checkpoint,
+        "epoch": state["epoch"],
+        "step": state["step"],
+        "split": split,
+        "monitor": {
+            "metric": training.monitor,
+            "mode": training.monitor_mode,
+            "value": None if best is None else best["value"],
+        },
+        "metrics": scores,
+        "validation_metrics": state["metrics"],
+        "details": {name: details for name, metric in task.metrics.items() if (details := metric.details())},
+        "weights_sha256": content_hash(state["model_state_dict"]),
+    }
+
+
+def write_results(task: Task, directory: RunDirectory) -> dict[str, Any]:
+    """Score the best checkpoint, on the test split where there is one; write predictions and metrics; return the metrics.
+
+    The best weights stay in the task's model.
+    """
+    split = "test" if "test" in task.data.splits else "val"
+    results = score_checkpoint(task, directory, "best", split)
+    predictions = [record for metric in task.metrics.values() for record in metric.predictions()]
+    results["baselines"] = {name: dict(m) for metric in task.metrics.values() for name, m in metric.baselines().items()}
+    if split == "test":
+        results["baselines"] |= {name: dict(method()) for name, method in task.data.baselines.items()}
+    if task.data.generate is not None:
+        results["samples"] = list(task.data.generate(task.model, address(task.config.seed, "samples")))
+    write_json(directory.predictions, predictions)
+    write_json(directory.metrics, results)
+    return results
+
+
+def shapes(task: Task) -> dict[str, Any]:
+    """Return the shapes of one batch of the validation split and of the logits for it, without the batch dimension."""
+    batch = {name: tensor.to(task.device) for name, tensor in next(iter(task.batches("val"))).items()}
+    with torch.inference_mode(), task.autocast():
+        logits = task.model.eval()(**batch).logits
+    return {
+        "input": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
+        "logits": list(logits.shape[1:]),
+    }
+
+
+def measure_cost(
+    loop: Loop, first_step: int, seconds: float, num_samples: int, device: torch.device
+) -> dict[str, Any]:
+    """Return what the attempt that completed the run took: `seconds` of wall time from `first_step` on."""
+    first, last = (loop.num_samples_seen(step, num_samples) for step in (first_step, loop.step))
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "from_step": first_step,
+        "wall_seconds": round(seconds, 2),
+        "samples_per_second": round((last - first) / seconds, 1),
+        "peak_memory_bytes": peak,
+    }
