@@ -72,7 +72,9 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str]) -> Tas
     device = choose_device(config.training.device)
     data = build(data_target(values["data"]), "data", trusted_packages, seed=config.seed)
     if not isinstance(data, Data):
-        raise InputError(f"data._target_: expected a function that returns a reprise.data.Data, got {type(data).__name__}")
+        raise InputError(
+            f"data._target_: expected a function that returns a reprise.data.Data, got {type(data).__name__}"
+        )
     for split in ("train", "val"):
         if len(data.splits.get(split, ())) == 0:
             raise InputError(f"data: the split {split!r} is empty")

@@ -114,11 +114,14 @@ def plain(value: Any, where: str) -> Any:
     """
     if isinstance(value, Tensor):
         return value.detach()
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        # Subclasses of these (NumPy scalars, enums) would be refused when loading.
-        return next((kind(value) for kind in (bool, int, float, str, bytes) if isinstance(value, kind)), None)
+    # NumPy scalars first: np.float64 is a float, too, and would be refused when loading.
     if isinstance(value, np.generic):
         return plain(value.item(), where)
+    if value is None or isinstance(value, bool | bytes):
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

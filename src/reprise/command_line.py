@@ -1,4 +1,4 @@
-"""Runs a verb from the command line: Hydra's, or one that takes a run directory. Turns errors into one message and an exit code.
+"""Runs a verb from the command line and turns its errors into one message and an exit code.
 
 Exit codes: 0 done; 1 failed; 2 the user's input is wrong; 75 stopped by a signal after saving.
 """
@@ -68,7 +68,7 @@ def run_command(command: Callable[[], object]) -> NoReturn:
 
 
 def run_hydra(task: Callable[..., object], config_dir: Path) -> NoReturn:
-    """Compose the config that the command line asks for, validate it and call `task` with it; once for each job of a sweep."""
+    """Call `task` with the valid config that the command line asks for; once for each job of a sweep."""
     run_command(lambda: _run_hydra(task, config_dir))
 
 
@@ -82,7 +82,7 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    from reprise.config.composing import CONFIG_NAME, check_sweep, compose_and_validate, forced, validated
+    from reprise.config.composing import CONFIG_NAME, check_sweep, compose_and_validate, explain, forced, validated
 
     failures: list[Exception] = []
 
@@ -110,9 +110,9 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
             overrides = forced(config_dir, arguments.overrides)
             compose_and_validate(config_dir, overrides)
         except (HydraException, OmegaConfBaseException):
-            raise InputError(str(error).split("\nSee https")[0]) from None
+            raise explain(error) from None
         if overrides == arguments.overrides:
-            raise InputError(str(error)) from None
+            raise explain(error) from None
         # All keys are arguments that a target takes, though no config file lists them.
         sys.argv = [sys.argv[0], *(f"++{a}" if f"++{a}" in overrides else a for a in sys.argv[1:])]
         main()

@@ -27,9 +27,10 @@ def export_model(model: nn.Module, data: Data, spec: Mapping[str, Any], director
     """
     scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.", suffix=".tmp"))
     try:
-        if hasattr(model, "save_pretrained"):
+        save_pretrained: Any = getattr(model, "save_pretrained", None)
+        if save_pretrained is not None:
             with _quiet_transformers():
-                model.save_pretrained(scratch)
+                save_pretrained(scratch)
         else:
             from safetensors.torch import save_model
 

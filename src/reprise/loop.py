@@ -133,7 +133,9 @@ class Loop:
     def num_samples_seen(self, step: int, num_samples: int) -> int:
         """Return how many samples `step` steps train on, if an epoch has `num_samples`."""
         num_epochs, position = divmod(step, self.steps_per_epoch)
-        return num_epochs * num_samples + min(num_samples, position * self._batches.batch_size * self._gradient_accumulation)
+        return num_epochs * num_samples + min(
+            num_samples, position * self._batches.batch_size * self._gradient_accumulation
+        )
 
     def run(self) -> None:
         """Train until the end, or until `interrupt` is called."""

@@ -63,9 +63,7 @@ class ClassificationMetrics(Metric):
 
     names = ("accuracy", "macro_f1", "macro_precision", "macro_recall")
 
-    def __init__(
-        self, num_labels: int, label_names: Sequence[str] = (), num_bootstrap_samples: int = 1000
-    ) -> None:
+    def __init__(self, num_labels: int, label_names: Sequence[str] = (), num_bootstrap_samples: int = 1000) -> None:
         self._num_labels = num_labels
         self._label_names = list(label_names) or [str(i) for i in range(num_labels)]
         self._num_bootstrap_samples = num_bootstrap_samples

@@ -9,7 +9,7 @@ from reprise.config import InputError
 _TIMEOUT_SECONDS = 10.0
 
 
-def load_pretrained[T](load: Callable[..., T], name: str, key: str, advice: str, **arguments: Any) -> T:
+def load_pretrained(load: Callable[..., Any], name: str, key: str, advice: str, **arguments: Any) -> Any:
     """Return `load(name, **arguments)`; `load` is a `from_pretrained` of `transformers`.
 
     `name`: a directory, or a name on the Hub. `key`: where the user wrote it. `advice`: what else to write there.

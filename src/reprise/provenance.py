@@ -91,7 +91,8 @@ def _code() -> dict[str, Any]:
         "commit": commit,
         "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
         "remote": _without_credentials(_git(root, "config", "--get", "remote.origin.url")),
-        "dirty": bool(_git(root, "status", "--porcelain")),
+        # uv writes its lock at the first `uv run`; the versions in use are recorded anyway.
+        "dirty": bool(_git(root, "status", "--porcelain", "--", ":/", ":(top,exclude)uv.lock")),
     }
 
 
@@ -127,7 +128,7 @@ def _hardware(device: torch.device) -> dict[str, Any]:
         properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
         facts["gpus"] = [{"name": p.name, "memory_bytes": p.total_memory} for p in properties]
         facts["cuda"] = torch.version.cuda
-        facts["cudnn"] = torch.backends.cudnn.version()
+        facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return facts
 
 

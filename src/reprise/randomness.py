@@ -34,7 +34,7 @@ def seed_globals(seed: int) -> None:
     np.random.seed(seed & 0xFFFFFFFF)
     # Not torch.manual_seed: it also visits every backend that is not in use, which costs a hundred times more.
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
     elif torch.backends.mps.is_available():
         torch.mps.manual_seed(seed)
@@ -51,7 +51,7 @@ def set_determinism(deterministic: Determinism) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(bool(deterministic), warn_only=deterministic is True)
     # Uninitialised memory is a debugging aid of the deterministic mode, not part of it, and costs a pass over memory.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = bool(deterministic)
 

@@ -42,9 +42,9 @@ def score_checkpoint(task: Task, directory: RunDirectory, checkpoint: str, split
 
 
 def write_results(task: Task, directory: RunDirectory) -> dict[str, Any]:
-    """Score the best checkpoint, on the test split where there is one; write predictions and metrics; return the metrics.
+    """Score the best checkpoint on the test split, or on `val` where there is none; write it down and return it.
 
-    The best weights stay in the task's model.
+    Predictions and metrics are written. The best weights stay in the task's model.
     """
     split = "test" if "test" in task.data.splits else "val"
     results = score_checkpoint(task, directory, "best", split)
@@ -70,9 +70,7 @@ def shapes(task: Task) -> dict[str, Any]:
     }
 
 
-def measure_cost(
-    loop: Loop, first_step: int, seconds: float, num_samples: int, device: torch.device
-) -> dict[str, Any]:
+def measure_cost(loop: Loop, first_step: int, seconds: float, num_samples: int, device: torch.device) -> dict[str, Any]:
     """Return what the attempt that completed the run took: `seconds` of wall time from `first_step` on."""
     first, last = (loop.num_samples_seen(step, num_samples) for step in (first_step, loop.step))
     if device.type == "cuda":

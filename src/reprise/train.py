@@ -108,7 +108,8 @@ def _attempt(run: Run, config: ExperimentConfig, callbacks: Mapping[str, Callbac
         outcome = "interrupted"
     elif error is not None:
         outcome = "failed"
-        logger.error("the run failed: %s", error, exc_info=error)
+        if not isinstance(error, InputError):
+            logger.error("the run failed: %s", error, exc_info=error)
     for name, callback in callbacks.items():
         try:
             callback.on_run_end(run, outcome)
@@ -192,7 +193,7 @@ def _build_loop(run: Run, task: Task) -> Loop:
 
 
 def _restore(run: Run) -> int:
-    """Put everything into the state of the last checkpoint, if there is one; return the step from which it carries on."""
+    """Put everything into the state of the last checkpoint, if there is one; return its step."""
     path, loop = run.directory.last_checkpoint, run.loop
     if not path.exists():
         return 0
@@ -211,7 +212,7 @@ def _reason(loop: Loop) -> str:
 
 @contextmanager
 def _interrupted_by_signals(run: Run) -> Iterator[None]:
-    """Finish the step and save when SIGINT, SIGTERM or SIGUSR1 comes; stop at once at the second, or outside the loop."""
+    """On SIGINT, SIGTERM or SIGUSR1 finish the step and save; at the second, or outside the loop, stop at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
@@ -226,5 +227,3 @@ def _interrupted_by_signals(run: Run) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-

@@ -5,7 +5,15 @@ from collections.abc import Mapping
 
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from reprise.loop import Loop
@@ -26,8 +34,7 @@ class LiveView:
             TextColumn("{task.fields[loss]}"),
             expand=True,
         )
-        self._scores: Table | None = None
-        self._tasks = None
+        self._tasks: tuple[TaskID, TaskID] | None = None
         self._loss_shown = 0.0
         self._live = Live(self._progress, refresh_per_second=5, transient=True)
         self._live.start()

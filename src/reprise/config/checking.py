@@ -42,12 +42,14 @@ MISSING = "???"
 
 
 def conform(value: Any, annotation: Any, key: str, problems: list[Problem]) -> Any:
-    """Return `value` as `annotation` wants it (an integer may stand for a float); report in `problems` what does not fit.
+    """Return `value` as `annotation` wants it, an integer as a float say; report in `problems` what does not fit.
 
     Annotations this function does not know are not checked.
     """
     if isinstance(value, str) and value == MISSING:
-        problems.append(Problem(key, f"missing: expected {describe(annotation)}; set it in a config file or as {key}=…"))
+        problems.append(
+            Problem(key, f"missing: expected {describe(annotation)}; set it in a config file or as {key}=…")
+        )
         return value
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         return _conform_dataclass(value, annotation, key, problems)
@@ -139,7 +141,7 @@ def _conform_dataclass(value: Any, schema: type, key: str, problems: list[Proble
     if rest is not None:
         result[rest.name] = others
     else:
-        problems.extend(Problem(prefix + str(name), unknown(str(name), fields)) for name in others)
+        problems.extend(Problem(prefix + str(name), unknown(str(name), fields, prefix)) for name in others)
     return schema(**result) if len(problems) == num_problems else value
 
 

@@ -23,9 +23,7 @@ def model_target(section: Mapping[str, Any]) -> dict[str, Any]:
 def callback_targets(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the callbacks and trackers by name; those that were set to null are left out."""
     sections = (values.get("callbacks"), values.get("tracker"))
-    return {
-        name: spec for section in sections if section for name, spec in section.items() if spec is not None
-    }
+    return {name: spec for section in sections if section for name, spec in section.items() if spec is not None}
 
 
 def check_components(values: Mapping[str, Any]) -> list[Problem]:
@@ -58,8 +56,7 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
         produced |= {f"val/{value}" for value in getattr(metric, "names", ())}
     monitor = training.get("monitor")
     if isinstance(monitor, str) and monitor not in produced:
-        message = unknown(monitor, produced).replace("unknown key", f"no metric produces {monitor!r}")
-        problems.append(Problem("training.monitor", message))
+        problems.append(Problem("training.monitor", f"no metric produces {monitor!r}: {unknown(monitor, produced)}"))
 
     for section_name in ("callbacks", "tracker"):
         for name, spec in _items(values.get(section_name)):

@@ -11,14 +11,14 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reprise.config.components import check_components
-from reprise.config.problems import ConfigError, Problem
+from reprise.config.problems import ConfigError, InputError, Problem, unknown
 from reprise.config.schema import ExperimentConfig
 
 CONFIG_NAME = "train"
@@ -99,17 +99,27 @@ def forced(config_dir: Path, overrides: Sequence[str]) -> list[str]:
     with initialize_config_dir(str(config_dir), version_base="1.3", job_name=CONFIG_NAME):
         return [
             f"++{override.input_line}"
-            if override.is_change() and not _loader().get_group_options(override.key_or_group)
+            if override.type is OverrideType.CHANGE and not _loader().get_group_options(override.key_or_group)
             else str(override.input_line)
             for override in OverridesParser.create().parse_overrides(list(overrides))
         ]
 
 
+def explain(error: Exception) -> InputError:
+    """Return what Hydra or OmegaConf could not do, in words for the person who typed it."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return InputError(f"{group}: there is no option {option!r}: {unknown(option, error.options)}")
+    if isinstance(error, OverrideParseException):
+        return InputError(f"{error.override}: cannot be parsed: {error}")
+    return InputError(str(error).split("\nSee https")[0])
+
+
 def origin(key: str, overrides: Sequence[str]) -> str | None:
     """Return the override or config file that set `key`, the last one if there are several, None if none did."""
     for override in reversed(OverridesParser.create().parse_overrides(list(overrides))):
-        if _covers(override.key_or_group, key):
-            return f"command line: {override.input_line}"
+        if _covers(override.key_or_group, key) or _covers(key, override.key_or_group):
+            return f"command line: {str(override.input_line).removeprefix('++')}"
     loader = _loader()
     defaults = loader.compute_defaults_list(CONFIG_NAME, list(overrides), RunMode.RUN).defaults
     for default in reversed(defaults):
@@ -165,5 +175,3 @@ def _has(config: DictConfig, key: str) -> bool:
 
 def _loader() -> ConfigLoader:
     return GlobalHydra.instance().config_loader()
-
-

@@ -33,10 +33,10 @@ def _sentence(problem: Problem) -> str:
     return f"{problem.key}{origin}: {problem.message}"
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
+def unknown(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return the message for a name that is not among `known`, with the nearest one if any is near."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
-        return f"unknown key; did you mean `{near[0]}`?"
-    return f"unknown key; known here: {', '.join(known) if known else 'none'}"
+        return f"unknown; did you mean `{prefix}{near[0]}`?"
+    return f"unknown; known here: {', '.join(known) if known else 'none'}"

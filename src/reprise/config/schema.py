@@ -220,7 +220,7 @@ def name_problem(name: str) -> str | None:
     """Return what is wrong with the name of an experiment or a run, or None."""
     if NAME.fullmatch(name) and not name.endswith("."):
         return None
-    return f"expected a name of at most 128 letters, digits and . _ = , + - that begins with a letter or digit, got {name!r}"
+    return f"expected at most 128 letters, digits and . _ = , + - of which the first is a letter or digit, got {name!r}"
 
 
 def _cross_checks(config: ExperimentConfig) -> list[Problem]:
@@ -236,6 +236,9 @@ def _cross_checks(config: ExperimentConfig) -> list[Problem]:
     data = config.data
     if data.train_split is not None and data.val_split is not None and data.train_split + data.val_split > 1 + 1e-9:
         problems.append(
-            Problem("data.val_split", f"expected at most {1 - data.train_split:g} beside data.train_split, got {data.val_split!r}")
+            Problem(
+                "data.val_split",
+                f"expected at most {1 - data.train_split:g} beside data.train_split, got {data.val_split!r}",
+            )
         )
     return problems

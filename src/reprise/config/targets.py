@@ -30,7 +30,7 @@ def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[...
     trusted = tuple(trusted_packages)
     if not _is_trusted(path, trusted):
         raise InputError(
-            f"{path!r} is in no trusted package: not reprise, torch.optim, a package under src/ or one of trusted_packages"
+            f"{path!r} is in no trusted package: reprise, torch.optim, those under src/ and those in trusted_packages"
         )
     module_name, _, rest = path.rpartition(".")
     attributes = [rest]
@@ -46,11 +46,13 @@ def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[...
                 raise InputError(f"there is no module for {path!r}") from None
             attributes.insert(0, rest)
         except Exception as error:
-            raise InputError(f"{path!r}: importing {module_name} failed with {type(error).__name__}: {error}") from error
+            raise InputError(
+                f"{path!r}: importing {module_name} failed with {type(error).__name__}: {error}"
+            ) from error
     for attribute in attributes:
         if not hasattr(found, attribute):
             names = [name for name in dir(found) if not name.startswith("_")]
-            raise InputError(f"{path!r}: {unknown(attribute, names).replace('unknown key', f'no {attribute!r} there')}")
+            raise InputError(f"{path!r}: {attribute!r} is {unknown(attribute, names)}")
         found = getattr(found, attribute)
     if not callable(found):
         raise InputError(f"{path!r} is not a function or class but {type(found).__name__}")
@@ -69,7 +71,7 @@ def check_target(
     provided: Collection[str] = (),
     open_ended: bool = False,
 ) -> Callable[..., Any] | None:
-    """Check a `_target_` and its arguments against the target's signature; return the target, or None if it is not found.
+    """Check a `_target_` and its arguments against its signature; return the target, or None if it is not found.
 
     `provided`: names of arguments that the run gives itself, which the config must not. `open_ended`: the run may
     give more than that, so a missing argument is no problem yet.
@@ -93,8 +95,8 @@ def check_target(
             else:
                 conform(value, hints.get(name, Any), f"{key}.{name}", problems)
         elif not takes_any:
-            message = unknown(str(name), set(parameters) - set(provided))
-            problems.append(Problem(f"{key}.{name}", f"{spec['_target_']} does not take it: {message}"))
+            message = unknown(str(name), set(parameters) - set(provided), f"{key}.")
+            problems.append(Problem(f"{key}.{name}", f"{message} ({spec['_target_']})"))
     if not open_ended:
         for name, parameter in parameters.items():
             if parameter.default is parameter.empty and name not in given and name not in provided:
@@ -107,7 +109,9 @@ def takes(target: Callable[..., Any], name: str) -> bool:
     return name in _signature(target)[0]
 
 
-def complete(spec: Mapping[str, Any], provided: Mapping[str, Any], trusted_packages: Iterable[str] = ()) -> dict[str, Any]:
+def complete(
+    spec: Mapping[str, Any], provided: Mapping[str, Any], trusted_packages: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return `spec` with those of `provided` that its target takes by name and that it does not give itself.
 
     Raises:
@@ -143,7 +147,10 @@ def build(spec: Mapping[str, Any], key: str, trusted_packages: Iterable[str] = (
     ]
     if problems:
         raise ConfigError(problems)
-    return target(**arguments)
+    try:
+        return target(**arguments)
+    except ValueError as error:
+        raise InputError(f"{key}: {spec['_target_']} refuses its arguments: {error}") from error
 
 
 def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
@@ -152,7 +159,9 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     by_name = {p.name: p for p in all_parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in all_parameters)
     try:
-        hints = typing.get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)
+        hints = typing.get_type_hints(
+            vars(target).get("__init__", target) if isinstance(target, type) else target, include_extras=True
+        )
     except Exception:  # a target may annotate with names that exist for type checkers only
         hints = {}
     return by_name, hints, takes_any

@@ -67,7 +67,7 @@ class Data:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that a model or a metric may take by name: `num_labels`, `vocab_size` …"""
     processor: Any = None
-    """What turns raw input into the model's (a tokenizer, an image processor); `save_pretrained` puts it into the export."""
+    """What turns raw input into the model's, such as a tokenizer; its `save_pretrained` puts it into the export."""
     count_items: Callable[[Batch], int] = count_labels
     """How many items the model's loss of a batch is a mean over, so that means over batches are exact."""
     baselines: Mapping[str, Callable[[], Mapping[str, float]]] = field(default_factory=dict)
@@ -85,9 +85,7 @@ class TensorSplit:
     sample must use its own row of the random numbers.
     """
 
-    def __init__(
-        self, columns: Mapping[str, Tensor], augment: Callable[[Batch, Any], Batch] | None = None
-    ) -> None:
+    def __init__(self, columns: Mapping[str, Tensor], augment: Callable[[Batch, Any], Batch] | None = None) -> None:
         self.columns = dict(columns)
         self.augment = augment
         (self._length,) = {len(column) for column in self.columns.values()}

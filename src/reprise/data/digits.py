@@ -60,7 +60,7 @@ def load_digits(
             name="scikit-learn digits",
             task="image-classification",
             summary="Scans of handwritten digits, reduced to 8 × 8 counts of dark pixels.",
-            source="scikit-learn's `load_digits`, the test part of the UCI Optical Recognition of Handwritten Digits data set",
+            source="scikit-learn's `load_digits`, the test part of UCI's Optical Recognition of Handwritten Digits",
             license="cc-by-4.0",
             labels=tuple(str(digit) for digit in range(10)),
             caveats=(
@@ -72,7 +72,12 @@ def load_digits(
                 for name, split in splits.items()
             },
         ),
-        facts={"num_labels": 10, "label_names": [str(digit) for digit in range(10)], "image_size": 8, "num_channels": 1},
+        facts={
+            "num_labels": 10,
+            "label_names": [str(digit) for digit in range(10)],
+            "image_size": 8,
+            "num_channels": 1,
+        },
         baselines={"support vector machine (RBF kernel on pixels)": support_vector_machine} if "test" in splits else {},
         usage=_USAGE,
     )

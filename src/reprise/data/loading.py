@@ -75,7 +75,7 @@ class Batches:
         yield from DataLoader(
             self._fetcher,
             batch_size=None,  # the fetcher collates
-            sampler=addresses,  # type: ignore[arg-type]  # any iterable serves
+            sampler=addresses,
             num_workers=self._num_workers,
             pin_memory=self._pin_memory,
             # Without one of its own the loader would take a draw from the global generator.

@@ -17,9 +17,7 @@ def find_split_files(directory: Path, suffixes: Collection[str] | None = None) -
         InputError: if two files claim the same split.
     """
     files = sorted(
-        path
-        for path in directory.iterdir()
-        if path.is_file() and (suffixes is None or path.suffix.lower() in suffixes)
+        path for path in directory.iterdir() if path.is_file() and (suffixes is None or path.suffix.lower() in suffixes)
     )
     found = {}
     for split, stems in _STEMS.items():

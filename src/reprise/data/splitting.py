@@ -14,9 +14,7 @@ def split_rows(num_rows: int, train_split: float, val_split: float, seed: int) -
     two add up to 1.
     """
     if train_split + val_split > 1 + 1e-9:
-        raise InputError(
-            f"data.train_split + data.val_split: expected at most 1, got {train_split!r} + {val_split!r}"
-        )
+        raise InputError(f"data.train_split + data.val_split: expected at most 1, got {train_split!r} + {val_split!r}")
     order = numpy_generator(seed, "split").permutation(num_rows)
     train_end = round(num_rows * train_split)
     val_end = min(num_rows, round(num_rows * (train_split + val_split)))

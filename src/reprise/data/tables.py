@@ -3,15 +3,15 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reprise.config import InputError
 
-Row = tuple[int, Any, Any]
-"""Number of the line or row, for messages; text; label."""
+Row = tuple[str, Any, Any]
+"""Where it stands, to begin a message with; text; label."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Columns:
     text: str
     label: str
 
-    def check(self, there: Mapping[str, Any] | list[str], place: str) -> None:
+    def check(self, there: Sequence[str], place: str) -> None:
         for key, column in (("data.text_column", self.text), ("data.label_column", self.label)):
             if column not in there:
                 raise InputError(f"{key}: {place} has no column {column!r}; it has {', '.join(map(repr, there))}")
@@ -47,26 +47,14 @@ def read_table(path: Path, columns: Columns) -> Table:
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"data.path: expected a file that ends in {', '.join(READERS)}, got {str(path)!r}")
-    unit = "row" if reader is _read_parquet else "line"
-    number = 0
+        raise InputError(f"data.path: expected a file that ends in {' or '.join(READERS)}, got {str(path)!r}")
     texts, labels = [], []
     try:
-        for number, text, label in reader(path, columns):
-            if not isinstance(text, str):
-                raise ValueError(f"expected a text in column {columns.text!r}, got {text!r}")
-            texts.append(text)
-            labels.append(_class_name(label, columns.label))
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise InputError(
-            f"data.path: {path}, after {unit} {number}: expected UTF-8, found the byte 0x{byte:02x}; "
-            f"`iconv -f latin1 -t utf-8` converts, where latin1 is what the file is written in"
-        ) from None
-    except _RowError as error:
-        raise InputError(f"data.path: {path}, {unit} {error.number}: {error}") from None
-    except ValueError as error:
-        raise InputError(f"data.path: {path}, {unit} {number}: {error}") from None
+        for place, text, label in reader(path, columns):
+            texts.append(_text(text, columns.text, place))
+            labels.append(_class_name(label, columns.label, place))
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
     if not texts:
         raise InputError(f"data.path: {path} has no rows")
     return Table(texts, labels)
@@ -102,61 +90,51 @@ def read_hub(name: str, columns: Columns) -> dict[str, Table]:
     return tables
 
 
-def _hub_table(rows: Any, columns: Columns, class_names: list[str] | None, place: str) -> Table:
+def _hub_table(rows: Any, columns: Columns, class_names: list[str] | None, split: str) -> Table:
     texts, labels = [], []
     for number, (text, label) in enumerate(zip(rows[columns.text], rows[columns.label], strict=True)):
-        if not isinstance(text, str):
-            raise InputError(f"data.text_column: {place}, row {number}: expected a text, got {text!r}")
-        if class_names is not None and (label is None or label < 0):
-            raise InputError(f"data.hub_name: {place}, row {number}: it has no label; such a split cannot be scored")
-        texts.append(text)
-        try:
-            labels.append(_class_name(label if class_names is None else class_names[label], columns.label))
-        except ValueError as error:
-            raise InputError(f"data.label_column: {place}, row {number}: {error}") from None
+        place = f"data.hub_name: {split}, row {number}"
+        texts.append(_text(text, columns.text, place))
+        if class_names is not None and label is not None and label >= 0:
+            label = class_names[label]
+        elif class_names is not None:
+            raise InputError(f"{place}: it has no label; a split without labels cannot be scored")
+        labels.append(_class_name(label, columns.label, place))
     return Table(texts, labels)
-
-
-class _RowError(ValueError):
-    """A row that the reader itself could not make sense of."""
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.number = number
 
 
 def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)  # the default refuses texts of 128 KiB
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
-        header = next(reader, [])
-        columns.check(header, str(path))
-        text, label = header.index(columns.text), header.index(columns.label)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise _RowError(reader.line_num, f"not CSV: {error}") from None
-            if row and len(row) != len(header):
-                raise _RowError(reader.line_num, f"expected {len(header)} cells as in the first line, found {len(row)}")
-            if row:
-                yield reader.line_num, row[text], row[label]
+        try:
+            header = next(reader, [])
+            columns.check(header, str(path))
+            text, label = header.index(columns.text), header.index(columns.label)
+            for row in reader:
+                place = f"data.path: {path}, line {reader.line_num}"
+                if row and len(row) != len(header):
+                    raise InputError(f"{place}: expected {len(header)} cells as in the first line, found {len(row)}")
+                if row:
+                    yield place, row[text], row[label]
+        except csv.Error as error:
+            raise InputError(f"data.path: {path}, line {reader.line_num}: not CSV: {error}") from None
 
 
 def _read_jsonl(path: Path, columns: Columns) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
-                    raise _RowError(number, f"not JSON: {error}") from None
-                if not isinstance(row, dict):
-                    raise _RowError(number, f"expected a JSON object, got {type(row).__name__}")
-                columns.check(row, f"{path}, line {number}")
-                yield number, row[columns.text], row[columns.label]
+            if not line.strip():
+                continue
+            place = f"data.path: {path}, line {number}"
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise InputError(f"{place}: not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise InputError(f"{place}: expected a JSON object, got {type(row).__name__}")
+            columns.check(list(row), f"{path}, line {number}")
+            yield place, row[columns.text], row[columns.label]
 
 
 def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
@@ -172,8 +150,9 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
             number = 0
             for batch in file.iter_batches(columns=[columns.text, columns.label]):
                 texts, labels = (batch.column(name).to_pylist() for name in (columns.text, columns.label))
-                for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=number + 1):
-                    yield number, text, label
+                for text, label in zip(texts, labels, strict=True):
+                    number += 1
+                    yield f"data.path: {path}, row {number}", text, label
     except ArrowException as error:
         raise InputError(f"data.path: {path}: not a Parquet file: {error}") from None
 
@@ -186,7 +165,13 @@ READERS: dict[str, Callable[[Path, Columns], Iterator[Row]]] = {
 """By suffix."""
 
 
-def _class_name(label: Any, column: str) -> str:
+def _text(value: Any, column: str, place: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{place}: expected a text in column {column!r}, got {value!r}")
+    return value
+
+
+def _class_name(label: Any, column: str, place: str) -> str:
     if isinstance(label, str) and label:
         return label
     if isinstance(label, bool):
@@ -196,4 +181,17 @@ def _class_name(label: Any, column: str) -> str:
     if isinstance(label, float) and math.isfinite(label):
         # Tables with gaps turn whole numbers into floats: 1.0 is the class 1.
         return str(int(label)) if label.is_integer() else str(label)
-    raise ValueError(f"expected a text or a number as label in column {column!r}, got {label!r}")
+    raise InputError(f"{place}: expected a text or a number as label in column {column!r}, got {label!r}")
+
+
+def _not_utf8(path: Path) -> InputError:
+    content = path.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
+        return InputError(
+            f"data.path: {path}, line {line}: expected UTF-8, found the byte 0x{byte:02x}; convert the file, "
+            f"for example: iconv -f latin1 -t utf-8"
+        )
+    return InputError(f"data.path: {path}: expected UTF-8")

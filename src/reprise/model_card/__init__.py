@@ -108,15 +108,17 @@ def _summary(facts: Facts) -> str:
     missing, found = facts.missing_keys, cautions(facts)
     keys = ", ".join(f"`card.{key}`" for key in missing)
     things, verb = count(len(missing), "thing"), "is" if len(missing) == 1 else "are"
-    to_do = f"{things} in this card {verb} still to be written: {keys}." if missing else "Nothing in this card is still to be written."
     headline = short_headline(facts)
-    lines = [to_do]
+    lines = [f"{things} in this card {verb} still to be written: {keys}."]
+    if not missing:
+        lines = ["Nothing in this card is still to be written."]
     if headline:
         lines.append(f"{headline}.")
     if found:
         lines.append(f"{count(len(found), 'caution')} found in the facts: see [Limitations](#limitations).")
     lines.append(
-        "*Measured* here means computed from the files of the run, *declared* means written in its config or by its data set."
+        "*Measured* means computed by the run, *declared* means as its config or its data set says, and *not recorded* "
+        "that there was no such fact in the files of the run."
     )
     return "\n\n".join(lines)
 

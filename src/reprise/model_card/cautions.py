@@ -13,16 +13,15 @@ OVERFIT_RATIO = 1.5
 
 CHECKS = (
     f"an unfinished run, a missing test split, classes with fewer than {SMALL_CLASS} samples, classes that are never "
-    f"predicted, a validation loss above {OVERFIT_RATIO} times the training loss, baselines that are as good, uncommitted "
-    "changes, and determinism that was switched off"
+    f"predicted, a validation loss above {OVERFIT_RATIO} times the training loss, baselines that are as good, "
+    "uncommitted changes, and determinism that was switched off"
 )
 """What `cautions` looks for."""
 
 
 def cautions(facts: Facts) -> list[str]:
     """Return one sentence of Markdown for each thing found."""
-    finders = (_unfinished, _no_test_split, _small_classes, _unpredicted, _overfit, _baselines, _dirty, _indeterministic)
-    return [sentence for find in finders for sentence in find(facts)]
+    return [sentence for find in _FINDERS for sentence in find(facts)]
 
 
 def _unfinished(facts: Facts) -> Iterator[str]:
@@ -35,7 +34,7 @@ def _unfinished(facts: Facts) -> Iterator[str]:
 def _no_test_split(facts: Facts) -> Iterator[str]:
     splits = mapping_at(facts.provenance, "data", "splits")
     if splits and "test" not in splits:
-        yield "There is no test split: figures of the split that chose the checkpoint are better than those of new data."
+        yield "There is no test split: the figures are of samples that chose the checkpoint, and flatter it."
     elif facts.split != "test":
         yield "No figure of a test split is recorded."
 
@@ -46,8 +45,8 @@ def _small_classes(facts: Facts) -> Iterator[str]:
     if small:
         named = ", ".join(f"{code(c.name)} ({c.num_samples})" for c in small[:10]) + (", …" if len(small) > 10 else "")
         yield (
-            f"{len(small)} of {count(len(classes), 'class', 'classes')} have fewer than {SMALL_CLASS} "
-            f"{escape(facts.split or 'evaluated')} samples, so that their figures are uncertain: {named}."
+            f"Of {count(len(classes), 'class', 'classes')}, {len(small)} {'has' if len(small) == 1 else 'have'} fewer "
+            f"than {SMALL_CLASS} {escape(facts.split or 'evaluated')} samples, too few for firm figures: {named}."
         )
 
 
@@ -80,8 +79,8 @@ def _baselines(facts: Facts) -> Iterator[str]:
         other = f"{escape(baseline)} ({score(name, scores[name])})"
         if bounds and bounds[0] <= scores[name] <= bounds[1]:
             yield (
-                f"The interval of the {escape(title)} ({interval(name, bounds)}) includes the baseline {other}: these samples "
-                "do not show which of the two is better."
+                f"The interval of the {escape(title)} ({interval(name, bounds)}) includes the baseline {other}: these "
+                "samples do not show which of the two is better."
             )
         elif scores[name] == value or (scores[name] > value) == higher_better:
             yield f"The {escape(title)} of {score(name, value)} is not better than that of the baseline {other}."
@@ -95,3 +94,15 @@ def _dirty(facts: Facts) -> Iterator[str]:
 def _indeterministic(facts: Facts) -> Iterator[str]:
     if at(facts.config, "deterministic") is False:
         yield "Deterministic kernels were switched off: a repeated run may end in other weights."
+
+
+_FINDERS = (
+    _unfinished,
+    _no_test_split,
+    _small_classes,
+    _unpredicted,
+    _overfit,
+    _baselines,
+    _dirty,
+    _indeterministic,
+)

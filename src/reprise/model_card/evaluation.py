@@ -62,11 +62,11 @@ def _headline(facts: Facts) -> str:
         details.append(count(int(num_samples), "sample"))
     where = f" on the {escape(facts.split)} split" if facts.split else ""
     compared = [
-        f"{score(name, scores[name])} of {escape(baseline)}"
+        f"{escape(baseline)} {score(name, scores[name])}"
         for baseline, scores in facts.baselines.items()
         if name in scores
     ]
-    against = f", against {'; '.join(compared)}" if compared else ""
+    against = f"; for comparison: {', '.join(compared)}" if compared else ""
     title = f"**{escape(metric_title(name))} {score(name, facts.scores[name])}**"
     return f"{title}{where}{_in_brackets(details)}{against}."
 
@@ -112,7 +112,8 @@ def _figures(facts: Facts) -> str:
     names = list(dict.fromkeys(name for scores in reversed(by_split.values()) for name in scores))
     header = ["Metric", *(code(split) if split else "Value" for split in by_split)]
     rows = [
-        [escape(metric_title(name)), *(_score(name, scores.get(name)) for scores in by_split.values())] for name in names
+        [escape(metric_title(name)), *(_score(name, scores.get(name)) for scores in by_split.values())]
+        for name in names
     ]
     if not facts.intervals:
         return table(header, rows, "l" + "r" * len(by_split))
@@ -143,7 +144,7 @@ def _classes(classes: list[ClassFigures]) -> str:
 def _share(hits: int, trials: int) -> tuple[str, str]:
     if not trials:
         return "—", "—"
-    return percent(hits / trials), interval("recall", wilson_interval(hits, trials))
+    return percent(hits / trials, num_decimals=1), interval("recall", wilson_interval(hits, trials))
 
 
 def _confusions(matrix: ConfusionMatrix) -> str:
@@ -186,11 +187,11 @@ def _best_index(facts: Facts, entries: Sequence[HistoryEntry]) -> int | None:
         step = number_at(facts.results, "step")
         return steps.index(int(step)) if step is not None and step in steps else None
     monitor = text_at(facts.config, "training", "monitor")
-    values = [(entry.metrics[monitor], index) for index, entry in enumerate(entries) if monitor in entry.metrics]
-    if not values:
-        return None
     sign = -1 if text_at(facts.config, "training", "monitor_mode") == "max" else 1
-    return min((sign * value, index) for value, index in values)[1]
+    if monitor is None:
+        return None
+    values = [(sign * entry.metrics[monitor], i) for i, entry in enumerate(entries) if monitor in entry.metrics]
+    return min(values)[1] if values else None
 
 
 def _thinned(length: int, best: int | None) -> list[int]:

@@ -48,7 +48,8 @@ def text_at(source: Any, *path: str) -> str | None:
 
 
 def number_at(source: Any, *path: str) -> float | None:
-    return as_number(at(source, *path))
+    value = as_number(at(source, *path))
+    return value if value is not None and math.isfinite(value) else None
 
 
 def mapping_at(source: Any, *path: str) -> Mapping[str, Any]:
@@ -162,7 +163,7 @@ class Facts:
 
     @property
     def is_transformers_model(self) -> bool:
-        return at(self.provenance, "model", "library") == "transformers"
+        return text_at(self.provenance, "model", "library") == "transformers"
 
     @cached_property
     def split(self) -> str | None:
@@ -194,7 +195,7 @@ class Facts:
     @cached_property
     def confusion_matrix(self) -> ConfusionMatrix | None:
         for details in mapping_at(self.results, "details").values():
-            counts = [list(row) for row in list_at(details, "confusion_matrix", "counts")]
+            counts = [row for row in list_at(details, "confusion_matrix", "counts") if isinstance(row, list | tuple)]
             labels = [str(label) for label in list_at(details, "confusion_matrix", "labels")]
             if counts and all(len(row) == len(labels) == len(counts) for row in counts):
                 return ConfusionMatrix(labels, [[int(cell) for cell in row] for row in counts])

@@ -5,7 +5,9 @@ import re
 
 _RATE = re.compile(r"(^|_)(accuracy|f1|precision|recall|sensitivity|specificity|auroc|auc|iou)(_|$)")
 _LOWER_IS_BETTER = re.compile(r"(^|_)(loss|perplexity|bits|error|mse|mae|rmse|wer|cer)(_|$)")
-_NAMES = {"f1": "F1", "iou": "IoU"} | {name: name.upper() for name in ("auroc", "auc", "mse", "mae", "rmse", "wer", "cer")}
+_NAMES = {"f1": "F1", "iou": "IoU"} | {
+    name: name.upper() for name in ("auroc", "auc", "mse", "mae", "rmse", "wer", "cer")
+}
 
 Interval = tuple[float, float]
 
@@ -41,16 +43,16 @@ def score(name: str, value: float) -> str:
 
 
 def figure(value: float) -> str:
-    """Return a number with four significant digits; whole numbers whole."""
+    """Return a number with four significant digits; integers and thousands whole."""
     if not math.isfinite(value):
         return "not finite"
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return f"{value:#.4g}"
 
 
-def percent(fraction: float) -> str:
-    return f"{100 * fraction:.4g} %"
+def percent(fraction: float, num_decimals: int = 2) -> str:
+    return f"{100 * fraction:.{num_decimals}f} %"
 
 
 def interval(name: str, bounds: Interval) -> str:

@@ -8,6 +8,7 @@ _BIDIRECTIONAL_CONTROLS = {chr(code) for code in (*range(0x202A, 0x202F), *range
 _PUNCTUATION = re.compile(r"[\\`*\[\]|~$]")
 # Inside a word an underscore is only itself, as in vit_tiny.
 _OUTER_UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_CODE_SPAN = re.compile(r"(?<!`)`([^`|\\]+)`(?!`)")
 _LINE_START = re.compile(r"^(?:[#+=-]|\d{1,9}(?=[.)]))")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
@@ -21,10 +22,9 @@ def one_line(text: object) -> str:
 
 
 def escape(text: object) -> str:
-    """Return `text` as Markdown that shows it as it is, on one line."""
+    """Return `text` as Markdown that shows it as it is, on one line and not at its beginning."""
     escaped = _PUNCTUATION.sub(r"\\\g<0>", one_line(text))
-    escaped = _OUTER_UNDERSCORE.sub(r"\\_", escaped).translate(_ENTITIES)
-    return _LINE_START.sub(_escape_line_start, escaped)
+    return _OUTER_UNDERSCORE.sub(r"\\_", escaped).translate(_ENTITIES)
 
 
 def code(text: object) -> str:
@@ -35,15 +35,22 @@ def code(text: object) -> str:
     return escape(line) if re.search(r"[`|\\]", line) else f"`{line}`"
 
 
+def prose(text: object) -> str:
+    """Return `text` on one line, with its `code` kept and everything else escaped."""
+    parts = _CODE_SPAN.split(one_line(text))
+    kept = "".join(code(part) if index % 2 else _escape_part(part) for index, part in enumerate(parts))
+    return _LINE_START.sub(_escape_line_start, kept)
+
+
 def paragraphs(text: str) -> str:
-    """Return `text` with its paragraphs and its lists of `- ` lines kept, and everything else escaped."""
+    """Return `text` with its paragraphs, its lists of `- ` lines and its `code` kept, and everything else escaped."""
     blocks = []
     for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip()):
         lines = [line.strip() for line in block.splitlines() if line.strip()]
         if lines and all(line.startswith("- ") for line in lines):
-            blocks.append(bullets([escape(line[2:]) for line in lines]))
+            blocks.append(bullets([prose(line[2:]) for line in lines]))
         else:
-            blocks.append(escape(" ".join(lines)))
+            blocks.append(prose(" ".join(lines)))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -76,6 +83,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], alignment: str =
 
     rule = ["-" * (width - 1) + (":" if side == "r" else "-") for width, side in zip(widths, alignment, strict=True)]
     return "\n".join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
+
+
+def _escape_part(text: str) -> str:
+    """Return a part of a line escaped, with the spaces at its ends kept."""
+    inner = text.strip(" ")
+    return text.replace(inner, escape(inner)) if inner else text
 
 
 def _escape_line_start(match: re.Match[str]) -> str:

@@ -28,7 +28,7 @@ def reproducibility(facts: Facts) -> str:
         [
             _commands(facts),
             _promise(facts),
-            table(["", "Recorded"], [*_origin(facts), *_environment(facts), *_hardware(facts), *_cost(facts)]),
+            table(["Fact", "Value"], [*_origin(facts), *_environment(facts), *_hardware(facts), *_cost(facts)]),
         ]
     )
 
@@ -36,20 +36,23 @@ def reproducibility(facts: Facts) -> str:
 def _example(facts: Facts) -> str:
     usage = (text_at(facts.provenance, "usage") or "").strip("\n").split("\n")
     kind = text_at(facts.provenance, "model", "class") or ""
-    imports, body = ["import torch"], []
-    if facts.is_transformers_model and _DOTTED_PATH.fullmatch(kind):
+    imports, ours = ["import torch"], []
+    importable = _DOTTED_PATH.fullmatch(kind) and not kind.startswith("__main__.")
+    if facts.is_transformers_model and importable:
         module, _, loader = kind.rpartition(".")
         imports.append(f"from {module} import {loader}")
         load = f"{loader}.from_pretrained(directory)"
     else:
-        imports.append("from reprise import from_pretrained")
+        ours.append("from_pretrained")
         load = "from_pretrained(directory)"
     while usage and (not usage[0].strip() or _IMPORT.fullmatch(usage[0])):
         imports.append(usage.pop(0).strip())
     if not usage:
-        imports.append("from reprise import load_run")
+        ours.append("load_run")
         split = facts.split if facts.split in ("train", "val", "test") else "test"
         usage = [f"run = load_run({_literal(facts.run_path)})", f"batch = run.example_batch({_literal(split)})"]
+    if ours:
+        imports.append(f"from reprise import {', '.join(ours)}")
     export = facts.run.export.as_posix() if facts.run else f"{facts.run_path}/export"
     body = [f"directory = {_literal(export)}", f"model = {load}", "", *usage, ""]
     body += ["with torch.inference_mode():", "    logits = model(**batch).logits", _print(facts)]
@@ -58,7 +61,8 @@ def _example(facts: Facts) -> str:
 
 
 def _print(facts: Facts) -> str:
-    is_classifier = len(list_at(facts.provenance, "model", "logits_shape")) == 1 and "classification" in (facts.task or "")
+    one_row_each = len(list_at(facts.provenance, "model", "logits_shape")) == 1
+    is_classifier = one_row_each and "classification" in (facts.task or "")
     if is_classifier and facts.is_transformers_model:
         return "print([model.config.id2label[label] for label in logits.argmax(-1).tolist()])"
     return "print(logits.argmax(-1))" if is_classifier else "print(logits.shape)"
@@ -92,35 +96,42 @@ def _key(override: Any) -> str:
 
 
 def _promise(facts: Facts) -> str:
+    if at(facts.config, "deterministic") is None:
+        return f"Determinism: {NOT_RECORDED}, so nothing is promised about the bits of a repeated run."
     if at(facts.config, "deterministic") is False:
-        return "Deterministic kernels were switched off (`deterministic: false`): no promise that a repeated run has the same bits."
+        return (
+            "Deterministic kernels were switched off (`deterministic: false`): nothing is promised about the bits of a "
+            "repeated run."
+        )
     return (
-        "Promised: on the same machine class (processor type and instruction set, device, number of threads) and with the "
-        "same package versions, a repeated run ends in the same bits: weights, metrics and predictions. On another machine "
-        "class, digits may differ."
+        "Promised: same machine class, same bits. On the same type of processor or accelerator, with the same number "
+        "of threads and the same package versions, a repeated run ends in identical weights, metrics and predictions. "
+        "Elsewhere digits may differ."
     )
 
 
 def _origin(facts: Facts) -> list[list[str]]:
     source = mapping_at(facts.provenance, "code")
-    dirty = {True: "yes", False: "no"}.get(at(source, "dirty"), NOT_RECORDED)
+    dirty = at(source, "dirty")
     splits = mapping_at(facts.provenance, "data", "splits")
     hashes = [f"{code(name)} {code(sha256[:12])}" for name in splits if (sha256 := text_at(splits, name, "sha256"))]
     settings = mapping_at(facts.provenance, "determinism") or {
         key: value for key in ("deterministic", "num_threads") if (value := at(facts.config, key)) is not None
     }
-    determinism = [f"{code(key)} {code(json.dumps(value, default=str))}" for key, value in settings.items() if value is not None]
+    determinism = [
+        f"{code(key)} {code(json.dumps(value, default=str))}" for key, value in settings.items() if value is not None
+    ]
     return [
         ["Run directory", code(facts.run_path) if facts.run else NOT_RECORDED],
         ["Commit", recorded_code(text_at(source, "commit"))],
         ["Branch", recorded_code(text_at(source, "branch"))],
         ["Repository", recorded_code(text_at(source, "remote"))],
-        ["Uncommitted changes", dirty],
+        ["Uncommitted changes", NOT_RECORDED if dirty is None else "yes" if dirty else "no"],
         ["Seed", _number(at(facts.config, "seed"))],
         ["Determinism", ", ".join(determinism) or NOT_RECORDED],
         ["Data, sha256", f"{', '.join(hashes)} (first 12 digits)" if hashes else NOT_RECORDED],
         ["Initial weights, sha256", recorded_code(text_at(facts.provenance, "model", "initial_sha256"))],
-        ["Final weights, sha256", recorded_code(text_at(facts.results, "weights_sha256"))],
+        ["Weights of the figures, sha256", recorded_code(text_at(facts.results, "weights_sha256"))],
         ["Attempts", _attempts(facts)],
     ]
 
@@ -150,10 +161,7 @@ def _environment(facts: Facts) -> list[list[str]]:
 def _hardware(facts: Facts) -> list[list[str]]:
     hardware = mapping_at(facts.provenance, "hardware")
     memory = number_at(hardware, "memory_bytes")
-    gpus = [
-        escape(text_at(gpu, "name") or "unnamed") + (f" ({binary_size(size)})" if (size := number_at(gpu, "memory_bytes")) else "")
-        for gpu in list_at(hardware, "gpus")
-    ]
+    gpus = list_at(hardware, "gpus")
     rows = [
         ["Device", recorded_code(text_at(hardware, "device"))],
         ["Processor", recorded(text_at(hardware, "cpu"))],
@@ -163,9 +171,18 @@ def _hardware(facts: Facts) -> list[list[str]]:
         ["Memory", NOT_RECORDED if memory is None else binary_size(memory)],
     ]
     if gpus:
-        versions = [f"{title} {escape(value)}" for title, key in (("CUDA", "cuda"), ("cuDNN", "cudnn")) if (value := at(hardware, key))]
-        rows += [["GPUs", ", ".join(gpus)], ["GPU libraries", ", ".join(versions) or NOT_RECORDED]]
+        libraries = {"CUDA": at(hardware, "cuda"), "cuDNN": at(hardware, "cudnn")}
+        versions = [f"{title} {escape(version)}" for title, version in libraries.items() if version is not None]
+        rows += [
+            ["GPUs", ", ".join(_gpu(gpu) for gpu in gpus)],
+            ["GPU libraries", ", ".join(versions) or NOT_RECORDED],
+        ]
     return rows
+
+
+def _gpu(gpu: Any) -> str:
+    memory = number_at(gpu, "memory_bytes")
+    return escape(text_at(gpu, "name") or "unnamed") + ("" if memory is None else f" ({binary_size(memory)})")
 
 
 def _cost(facts: Facts) -> list[list[str]]:

@@ -8,7 +8,7 @@ from reprise.model_card.cautions import CHECKS, cautions
 from reprise.model_card.facts import Facts, at, list_at, mapping_at, number_at, text_at
 from reprise.model_card.figures import figure, percent
 from reprise.model_card.front_matter import hub_license
-from reprise.model_card.markdown import bullets, code, escape, paragraphs, table
+from reprise.model_card.markdown import bullets, code, escape, paragraphs, prose, table
 
 NOT_RECORDED = "not recorded"
 _MOST_LABELS = 50
@@ -26,12 +26,12 @@ def model_details(facts: Facts) -> str:
         ["Input", _input_shapes(facts), "measured"],
         ["Output", _shape("logits", list_at(model, "logits_shape")) or NOT_RECORDED, "measured"],
         ["Weights, sha256", recorded_code(text_at(facts.results, "weights_sha256")), "measured"],
-        ["Trained", recorded(text_at(facts.provenance, "created")), "measured"],
+        ["Started", recorded(text_at(facts.provenance, "created")), "measured"],
         ["Authors", _declared_cell(facts, "authors"), "declared"],
         ["License", _license(facts), "declared"],
     ]
     rows = [[title, value, "" if value == NOT_RECORDED or "**" in value else basis] for title, value, basis in rows]
-    return f"{declared(facts, 'description')}\n\n{table(['', 'Fact', 'Basis'], rows)}"
+    return f"{declared(facts, 'description')}\n\n{table(['Fact', 'Value', 'Basis'], rows)}"
 
 
 def intended_use(facts: Facts) -> str:
@@ -42,7 +42,7 @@ def training_data(facts: Facts) -> str:
     data = mapping_at(facts.provenance, "data")
     rows = [
         ["Name", recorded(facts.data_name)],
-        ["Source", recorded(text_at(data, "source"))],
+        ["Source", prose(text_at(data, "source") or NOT_RECORDED)],
         ["License", recorded(text_at(data, "license"))],
         ["Language", recorded(text_at(data, "language"))],
         ["Loaded by", recorded_code(text_at(facts.config, "data", "_target_"))],
@@ -52,8 +52,8 @@ def training_data(facts: Facts) -> str:
     # A data set need not have a language, a path or classes.
     rows = [row for row in rows if row[1] != NOT_RECORDED or row[0] in ("Name", "Source", "License")]
     summary = text_at(data, "summary")
-    blocks = [escape(summary)] if summary else []
-    return "\n\n".join([*blocks, table(["", "Fact"], rows), _splits(facts)])
+    blocks = [prose(summary)] if summary else []
+    return "\n\n".join([*blocks, table(["Fact", "Value"], rows), _splits(facts)])
 
 
 def training_configuration(facts: Facts) -> str:
@@ -64,16 +64,20 @@ def training_configuration(facts: Facts) -> str:
         return f"Config: {NOT_RECORDED}."
     end = facts.history[-1] if facts.history else None
     length = f" The run ended in epoch {end.epoch:,} after {end.step:,} optimizer steps." if end else ""
-    return f"The whole config, less what is null.{length}\n\n{table(['Key', 'Value'], rows)}"
+    return f"Keys that are null or do not bear on the weights are left out.{length}\n\n{table(['Key', 'Value'], rows)}"
 
 
 def limitations(facts: Facts) -> str:
     blocks = [declared(facts, "limitations")]
-    caveats = [escape(caveat) for caveat in list_at(facts.provenance, "data", "caveats")]
+    caveats = [prose(caveat) for caveat in list_at(facts.provenance, "data", "caveats")]
     if caveats:
         blocks += ["### Known of the data", bullets(caveats)]
     found = cautions(facts)
-    blocks += ["### Found in the facts", bullets(found) if found else "Nothing.", f"Looked for: {CHECKS}."]
+    blocks += [
+        "### Found in the facts",
+        bullets(found) if found else "Nothing, as far as facts are recorded.",
+        f"Looked for: {CHECKS}.",
+    ]
     return "\n\n".join(blocks)
 
 
@@ -130,7 +134,7 @@ def _shape(name: str, sizes: list[Any]) -> str:
 def _labels(facts: Facts) -> str:
     labels = [code(label) for label in list_at(facts.provenance, "data", "labels")]
     more = ", …" if len(labels) > _MOST_LABELS else ""
-    return f"{len(labels):,}: {', '.join(labels[:_MOST_LABELS])}{more}" if labels else NOT_RECORDED
+    return f"{len(labels):,} ({', '.join(labels[:_MOST_LABELS])}{more})" if labels else NOT_RECORDED
 
 
 def _splits(facts: Facts) -> str:
@@ -143,7 +147,7 @@ def _splits(facts: Facts) -> str:
         [
             code(name),
             NOT_RECORDED if size is None else figure(int(size)),
-            "—" if size is None or not total else percent(size / total),
+            "—" if size is None or not total else percent(size / total, num_decimals=1),
             recorded_code(text_at(splits, name, "sha256")),
         ]
         for name, size in sizes.items()

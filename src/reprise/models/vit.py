@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from reprise.config import PositiveFloat, PositiveInt, Probability
+from reprise.config import InputError, PositiveFloat, PositiveInt, Probability
 
 
 def build_vit(
@@ -25,6 +25,10 @@ def build_vit(
     from transformers.models.vit.configuration_vit import ViTConfig
     from transformers.models.vit.modeling_vit import ViTForImageClassification
 
+    if hidden_size % num_heads:
+        raise InputError(f"model.num_heads: expected a divisor of model.hidden_size {hidden_size}, got {num_heads}")
+    if image_size % patch_size:
+        raise InputError(f"model.patch_size: expected a divisor of the image size {image_size}, got {patch_size}")
     names = list(label_names) or [str(label) for label in range(num_labels)]
     model: nn.Module = ViTForImageClassification(
         ViTConfig(

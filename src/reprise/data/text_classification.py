@@ -1,0 +1,258 @@
+"""Texts with one label each: from a table of one's own, from the Hub, or, with neither, names of Unicode characters."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
+
+from reprise.config import Fraction, InputError, PositiveInt, Range
+from reprise.data import Batch, Data, Description, fingerprint, unicode_names
+from reprise.data.split_files import find_split_files
+from reprise.data.splitting import split_rows
+from reprise.data.tables import READERS, Columns, Table, read_hub, read_table
+from reprise.data.tokenization import train_word_tokenizer
+from reprise.pretrained import load_pretrained
+
+_MIN_NAMES_OF_CATEGORY = 30
+_TOKENIZED_AT_ONCE = 10_000  # texts; bounds the memory that the tokenizer's own objects take
+
+_USAGE = """\
+from transformers import AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(directory)
+batch = tokenizer([{text!r}], truncation=True, max_length={max_length}, return_tensors="pt")"""
+
+
+def load_text_classification(
+    *,
+    path: str | None,
+    hub_name: str | None = None,
+    text_column: str = "text",
+    label_column: str = "label",
+    tokenizer: str,
+    max_length: Annotated[int, Range(min=3)],
+    vocabulary_size: Annotated[int, Range(min=5)] = 30_000,
+    min_count: PositiveInt = 1,
+    train_split: Annotated[float, Range(above=0, max=1)],
+    val_split: Fraction,
+    seed: int,
+) -> Data:
+    """Return token ids of texts, cut at `max_length` tokens (special ones included), and the numbers of their labels.
+
+    `path`: a CSV, JSONL or Parquet file, which is split by fractions; or a directory with such files named train, val
+    and test, whose splits are kept, and where a missing val is cut from train. `hub_name`: a data set on the Hub.
+    `tokenizer`: `word` for one made of the training split, of at most `vocabulary_size` words that occur `min_count`
+    times or more; else a directory or a name on the Hub.
+
+    Raises:
+        InputError: if something cannot be read, or a label of val or test does not occur in train.
+    """
+    tables, about = _read(path, hub_name, Columns(text_column, label_column), train_split, val_split, seed)
+    label_names = _sort_names(set(tables["train"].labels))
+    _check_labels(tables, label_names)
+    processor = _make_tokenizer(tokenizer, tables["train"].texts, vocabulary_size, min_count, max_length)
+    splits, num_cut = {}, {}
+    for name, table in tables.items():
+        token_ids, num_cut[name] = _tokenize(processor, table.texts, max_length)
+        splits[name] = TextSplit(token_ids, [label_names.index(label) for label in table.labels], processor.pad_token_id)
+    caveats = [*about.pop("caveats", ()), *_caveats(tables, num_cut, max_length)]
+
+    return Data(
+        splits=splits,
+        collate=splits["train"].collate,
+        description=Description(
+            task="text-classification",
+            labels=tuple(label_names),
+            caveats=tuple(caveats),
+            fingerprints={name: fingerprint(table.texts, table.labels) for name, table in tables.items()},
+            **about,
+        ),
+        facts={
+            "num_labels": len(label_names),
+            "label_names": label_names,
+            "vocab_size": len(processor),
+            "max_length": max_length,
+            "pad_token_id": processor.pad_token_id,
+        },
+        processor=processor,
+        baselines={
+            "most frequent class": lambda: _score_most_frequent(tables),
+            "logistic regression on a bag of words": lambda: _score_bag_of_words(tables),
+        }
+        if "test" in tables
+        else {},
+        usage=_USAGE.format(text=tables["train"].texts[0][:80], max_length=max_length),
+    )
+
+
+class TextSplit:
+    """Token ids of texts, one text after another in one array, with the number of each text's label."""
+
+    def __init__(self, token_ids: Sequence[Sequence[int]], labels: Sequence[int], padding_id: int) -> None:
+        self._offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in token_ids])])  # (N + 1,)
+        self._token_ids = np.fromiter((i for ids in token_ids for i in ids), dtype=np.int32, count=self._offsets[-1])
+        self._labels = torch.tensor(labels)  # (N,)
+        self._padding_id = padding_id
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        ids = self._token_ids[self._offsets[index] : self._offsets[index + 1]]
+        return {"input_ids": torch.from_numpy(ids).long(), "labels": self._labels[index]}
+
+    def get_batch(self, indices: NDArray[np.int64], draws: Any) -> Batch:
+        """Return `input_ids` and `attention_mask` (B, longest text of the batch), and `labels` (B,)."""
+        starts, ends = self._offsets[indices], self._offsets[indices + 1]
+        positions = starts[:, None] + np.arange((ends - starts).max())  # (B, T)
+        is_token = positions < ends[:, None]
+        ids = np.where(is_token, self._token_ids[np.where(is_token, positions, 0)], self._padding_id)
+        return {
+            "input_ids": torch.from_numpy(ids).long(),
+            "attention_mask": torch.from_numpy(is_token).long(),
+            "labels": self._labels[torch.from_numpy(indices)],
+        }
+
+    def collate(self, samples: list[Batch]) -> Batch:
+        ids = [sample["input_ids"] for sample in samples]
+        return {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self._padding_id),
+            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+            "labels": torch.stack([sample["labels"] for sample in samples]),
+        }
+
+
+def _read(
+    path: str | None, hub_name: str | None, columns: Columns, train_split: float, val_split: float, seed: int
+) -> tuple[dict[str, Table], dict[str, Any]]:
+    """Return the splits and what is known about the data set."""
+    if path is not None and hub_name is not None:
+        raise InputError("data.path, data.hub_name: expected one of the two, got both")
+    if hub_name is not None:
+        tables = read_hub(hub_name, columns)
+        about = {"name": hub_name, "source": f"https://huggingface.co/datasets/{hub_name.partition(':')[0]}"}
+    elif path is not None:
+        place = Path(path).expanduser()
+        if place.is_dir():
+            files = find_split_files(place, READERS)
+            if "train" not in files:
+                raise InputError(f"data.path: {place}: expected a file named train.csv, train.jsonl or train.parquet there")
+            tables = {name: read_table(file, columns) for name, file in files.items()}
+        elif place.is_file():
+            tables = {"all": read_table(place, columns)}
+        else:
+            raise InputError(f"data.path: there is no file or directory {path!r}")
+        about = {"name": place.stem, "source": place.name}
+    else:
+        tables, about = {"all": _read_names()}, _ABOUT_NAMES
+    if "all" in tables:
+        everything = tables["all"]
+        rows = split_rows(len(everything.texts), train_split, val_split, seed)
+        tables = {name: everything.take(rows[name]) for name in rows}
+    elif "val" not in tables:
+        given = tables["train"]
+        rows = split_rows(len(given.texts), 1 - val_split, val_split, seed)
+        tables = {"train": given.take(rows["train"]), "val": given.take(rows["val"])} | {
+            name: table for name, table in tables.items() if name == "test"
+        }
+    return tables, dict(about)
+
+
+_ABOUT_NAMES = {
+    "name": "Unicode character names",
+    "summary": "Names of characters, to be sorted into the general categories of Unicode (letter, digit, punctuation …).",
+    "source": unicode_names.SOURCE,
+    "license": unicode_names.LICENSE,
+    "language": "en",
+    "caveats": (
+        "Names have siblings (… LETTER A WITH GRAVE, … LETTER A WITH ACUTE), which a random split puts into both "
+        "training and test: scores for the names of a new script would be lower.",
+        f"Categories of fewer than {_MIN_NAMES_OF_CATEGORY} names are left out.",
+    ),
+}
+
+
+def _read_names() -> Table:
+    names = unicode_names.read_unicode_names()
+    num_names = Counter(name.category for name in names)
+    kept = [name for name in names if num_names[name.category] >= _MIN_NAMES_OF_CATEGORY]
+    return Table([name.name for name in kept], [name.category for name in kept])
+
+
+def _sort_names(labels: set[str]) -> list[str]:
+    """Return the labels in the order of the alphabet, or of their values where all are whole numbers."""
+    is_number = all(label.removeprefix("-").isdecimal() for label in labels)
+    return sorted(labels, key=lambda label: (int(label) if is_number else 0, label))
+
+
+def _check_labels(tables: Mapping[str, Table], label_names: Sequence[str]) -> None:
+    if len(label_names) < 2:
+        raise InputError(f"data.label_column: expected two labels or more in the training split, got {label_names}")
+    for name, table in tables.items():
+        unseen = sorted(set(table.labels) - set(label_names))
+        if unseen:
+            raise InputError(
+                f"data.label_column: {', '.join(map(repr, unseen[:5]))} in the {name} split does not occur in the "
+                f"training split; remove or merge rare labels, or give more rows to training"
+            )
+
+
+def _make_tokenizer(name: str, texts: Sequence[str], vocabulary_size: int, min_count: int, max_length: int) -> Any:
+    if name == "word":
+        return train_word_tokenizer(
+            texts, vocabulary_size=vocabulary_size, min_count=min_count, max_length=max_length
+        )
+    from transformers.models.auto.tokenization_auto import AutoTokenizer
+
+    advice = "give a local directory, or take one that is made of the training text: tokenizer=word, as model=bert_tiny has"
+    tokenizer = load_pretrained(AutoTokenizer.from_pretrained, name, "model.tokenizer", advice)
+    if tokenizer.pad_token_id is None:
+        raise InputError(f"model.tokenizer: {name!r} has no padding token, so that texts cannot be put into batches")
+    return tokenizer
+
+
+def _tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
+    """Return the token ids of each text, and how many texts had to be cut."""
+    token_ids: list[list[int]] = []
+    for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+        some = list(texts[start : start + _TOKENIZED_AT_ONCE])
+        # With room for one token more than allowed: what fills it has to be cut.
+        token_ids += tokenizer(some, truncation=True, max_length=max_length + 1)["input_ids"]
+    too_long = [index for index, ids in enumerate(token_ids) if len(ids) > max_length]
+    for index in too_long:
+        token_ids[index] = tokenizer(texts[index], truncation=True, max_length=max_length)["input_ids"]
+    return token_ids, len(too_long)
+
+
+def _caveats(tables: Mapping[str, Table], num_cut: Mapping[str, int], max_length: int) -> list[str]:
+    caveats = []
+    if any(num_cut.values()):
+        counts = ", ".join(f"{num_cut[name]:,} of {len(table.texts):,} in {name}" for name, table in tables.items())
+        caveats.append(f"Texts of more than {max_length} tokens were cut: {counts}.")
+    known = set(tables["train"].texts)
+    for name, table in tables.items():
+        num_known = sum(text in known for text in table.texts)
+        if name != "train" and num_known:
+            caveats.append(f"{num_known:,} of {len(table.texts):,} texts of the {name} split also occur in training.")
+    return caveats
+
+
+def _score_most_frequent(tables: Mapping[str, Table]) -> dict[str, float]:
+    label, _ = Counter(tables["train"].labels).most_common(1)[0]
+    test = tables["test"].labels
+    return {"accuracy": test.count(label) / len(test)}
+
+
+def _score_bag_of_words(tables: Mapping[str, Table]) -> dict[str, float]:
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    train, test = tables["train"], tables["test"]
+    model = make_pipeline(CountVectorizer(token_pattern=r"\w+"), LogisticRegression(C=10.0, max_iter=1000))
+    return {"accuracy": float(model.fit(train.texts, train.labels).score(test.texts, test.labels))}
