@@ -15,6 +15,7 @@ from reprise.atomic_file import sync_directory, write_json
 from reprise.config import InputError
 from reprise.config.targets import build
 from reprise.data import Data
+from reprise.models import is_transformers_model
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
@@ -22,15 +23,15 @@ _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 def export_model(model: nn.Module, data: Data, spec: Mapping[str, Any], directory: Path) -> None:
     """Write `model` and the data's processor to `directory`, which appears whole or not at all.
 
-    A model that has `save_pretrained` writes itself; of any other, the weights are kept beside `spec`, its `_target_`
-    with all arguments.
+    A model of `transformers` writes itself; of any other, the weights are kept beside `spec`, its `_target_` with all
+    arguments.
     """
     scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.", suffix=".tmp"))
     try:
-        save_pretrained: Any = getattr(model, "save_pretrained", None)
-        if save_pretrained is not None:
+        if is_transformers_model(model):
+            transformers_model: Any = model
             with _quiet_transformers():
-                save_pretrained(scratch)
+                transformers_model.save_pretrained(scratch)
         else:
             from safetensors.torch import save_model
 

@@ -17,18 +17,22 @@ def load_pretrained(load: Callable[..., Any], name: str, key: str, advice: str, 
     Raises:
         InputError: if there is no such directory, the Hub has no such name or is out of reach, or loading fails.
     """
-    is_directory = Path(name).expanduser().is_dir()
-    source = str(Path(name).expanduser()) if is_directory else name
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        source, is_local, place = str(directory), True, f"the directory {name!r}"
+    elif _can_ask_hub(name, key, advice):
+        source, is_local, place = name, False, f"{name!r} on the Hub"
+    else:
+        source, is_local, place = name, True, f"the Hub's local cache of {name!r}, and the Hub is out of reach"
     try:
-        return load(source, local_files_only=is_directory or not _is_on_hub(name, key, advice), **arguments)
+        return load(source, local_files_only=is_local, **arguments)
     except (OSError, ValueError) as error:
-        where = "the directory" if is_directory else "the Hub, which is out of reach, nor the local cache, for"
-        first_line = str(error).strip().split("\n")[0]
-        raise InputError(f"{key}: nothing that loads in {where} {name!r}; {advice} ({first_line})") from error
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{key}: nothing can be loaded from {place}; {advice} ({reason})") from error
 
 
-def _is_on_hub(name: str, key: str, advice: str) -> bool:
-    """Return whether the Hub can be asked for `name`; False where it cannot be reached."""
+def _can_ask_hub(name: str, key: str, advice: str) -> bool:
+    """Return whether the Hub is there and knows `name`; False where it cannot be reached."""
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
@@ -39,6 +43,6 @@ def _is_on_hub(name: str, key: str, advice: str) -> bool:
         huggingface_hub.model_info(name, timeout=_TIMEOUT_SECONDS)
     except (HFValidationError, RepositoryNotFoundError):
         raise InputError(f"{key}: there is neither a directory nor a model on the Hub named {name!r}; {advice}") from None
-    except Exception:  # no network, offline mode, a server's error, …: the cache may still have it
+    except Exception:  # no network, offline mode, a server's error …: the cache may still have it
         return False
     return True

@@ -13,11 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import torch
-from torch import nn
 
 from reprise.atomic_file import write_json
-from reprise.checkpoint import content_hash
-from reprise.data import Data
 
 
 def collect_provenance(overrides: Sequence[str], device: torch.device, deterministic: bool | str) -> dict[str, Any]:
@@ -42,37 +39,6 @@ def collect_provenance(overrides: Sequence[str], device: torch.device, determini
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             **{name: os.environ.get(name) for name in ("CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED")},
         },
-    }
-
-
-def describe_data(data: Data) -> dict[str, Any]:
-    """Return the description of a data set with the size and fingerprint of each split."""
-    description = data.description
-    return {
-        "name": description.name,
-        "task": description.task,
-        "summary": description.summary,
-        "source": description.source,
-        "license": description.license,
-        "language": description.language,
-        "labels": list(description.labels),
-        "caveats": list(description.caveats),
-        "splits": {
-            name: {"num_samples": len(split), "sha256": description.fingerprints.get(name)}
-            for name, split in data.splits.items()
-        },
-    }
-
-
-def describe_model(model: nn.Module) -> dict[str, Any]:
-    """Return class and size of a model and the hash of its present weights."""
-    kind = type(model)
-    return {
-        "class": f"{kind.__module__}.{kind.__qualname__}",
-        "library": "transformers" if hasattr(model, "save_pretrained") and hasattr(model, "config") else "pytorch",
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "num_trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "initial_sha256": content_hash(model.state_dict()),
     }
 
 

@@ -65,8 +65,8 @@ def shapes(task: Task) -> dict[str, Any]:
     with torch.inference_mode(), task.autocast():
         logits = task.model.eval()(**batch).logits
     return {
-        "input": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
-        "logits": list(logits.shape[1:]),
+        "input_shapes": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
+        "logits_shape": list(logits.shape[1:]),
     }
 
 

@@ -18,10 +18,12 @@ from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError
 from reprise.config.composing import Composed
 from reprise.config.targets import build
+from reprise.data import describe_data
 from reprise.export import export_model
 from reprise.loop import Loop, num_steps_per_epoch, num_total_steps
+from reprise.models import describe_model
 from reprise.optimizers import parameter_groups
-from reprise.provenance import collect_provenance, describe_data, describe_model, update_provenance
+from reprise.provenance import collect_provenance, update_provenance
 from reprise.randomness import restore_rng_state
 from reprise.results import measure_cost, shapes, write_results
 from reprise.run_directory import RunDirectory, create_experiment_dir, find_run
@@ -133,7 +135,7 @@ def _carry_out(run: Run, config: ExperimentConfig) -> None:
     update_provenance(
         run.directory.provenance,
         data=describe_data(task.data),
-        model=describe_model(task.model),
+        model=describe_model(task.model) | shapes(task),
         usage=task.data.usage,
     )
     run.loop = _build_loop(run, task)
@@ -147,7 +149,7 @@ def _carry_out(run: Run, config: ExperimentConfig) -> None:
     cost = measure_cost(run.loop, first_step, time.monotonic() - started, len(task.data.splits["train"]), task.device)
     run.results = write_results(task, run.directory)
     export_model(task.model, task.data, task.model_spec, run.directory.export)
-    update_provenance(run.directory.provenance, shapes=shapes(task), cost=cost)
+    update_provenance(run.directory.provenance, cost=cost)
 
 
 def _build_loop(run: Run, task: Task) -> Loop:

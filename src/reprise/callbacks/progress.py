@@ -43,7 +43,9 @@ class Progress(Callback):
         loop = run.loop
         assert loop.best is not None
         is_best = " (best so far)" if loop.best.step == loop.step else ""
-        scores = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        # One line has no room for all; metrics.jsonl has.
+        shown = dict.fromkeys([*list(metrics)[:3], loop.monitor])
+        scores = "  ".join(f"{name} {metrics[name]:.4g}" for name in shown)
         logger.info("%s  %s%s", position(run), scores, is_best)
         if self._view is not None:
             self._view.show_scores(loop, metrics)

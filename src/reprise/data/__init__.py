@@ -78,6 +78,25 @@ class Data:
     """Python lines that define `batch`, from raw input, for the example in the model card."""
 
 
+def describe_data(data: Data) -> dict[str, Any]:
+    """Return the description of a data set with the size and fingerprint of each split."""
+    description = data.description
+    return {
+        "name": description.name,
+        "task": description.task,
+        "summary": description.summary,
+        "source": description.source,
+        "license": description.license,
+        "language": description.language,
+        "labels": list(description.labels),
+        "caveats": list(description.caveats),
+        "splits": {
+            name: {"num_samples": len(split), "sha256": description.fingerprints.get(name)}
+            for name, split in data.splits.items()
+        },
+    }
+
+
 class TensorSplit:
     """A split that is held in memory as whole tensors, one for each argument of the model.
 

@@ -5,21 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.nn.utils.rnn import pad_sequence
-
 from reprise.config import Fraction, InputError, PositiveInt, Range
-from reprise.data import Batch, Data, Description, fingerprint, unicode_names
+from reprise.data import Data, Description, fingerprint, unicode_names
 from reprise.data.split_files import find_split_files
 from reprise.data.splitting import split_rows
 from reprise.data.tables import READERS, Columns, Table, read_hub, read_table
 from reprise.data.tokenization import train_word_tokenizer
+from reprise.data.tokenized_texts import TextSplit, tokenize
 from reprise.pretrained import load_pretrained
 
 _MIN_NAMES_OF_CATEGORY = 30
-_TOKENIZED_AT_ONCE = 10_000  # texts; bounds the memory that the tokenizer's own objects take
 
 _USAGE = """\
 from transformers import AutoTokenizer
@@ -58,7 +53,7 @@ def load_text_classification(
     processor = _make_tokenizer(tokenizer, tables["train"].texts, vocabulary_size, min_count, max_length)
     splits, num_cut = {}, {}
     for name, table in tables.items():
-        token_ids, num_cut[name] = _tokenize(processor, table.texts, max_length)
+        token_ids, num_cut[name] = tokenize(processor, table.texts, max_length)
         splits[name] = TextSplit(token_ids, [label_names.index(label) for label in table.labels], processor.pad_token_id)
     caveats = [*about.pop("caveats", ()), *_caveats(tables, num_cut, max_length)]
 
@@ -88,43 +83,6 @@ def load_text_classification(
         else {},
         usage=_USAGE.format(text=tables["train"].texts[0][:80], max_length=max_length),
     )
-
-
-class TextSplit:
-    """Token ids of texts, one text after another in one array, with the number of each text's label."""
-
-    def __init__(self, token_ids: Sequence[Sequence[int]], labels: Sequence[int], padding_id: int) -> None:
-        self._offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in token_ids])])  # (N + 1,)
-        self._token_ids = np.fromiter((i for ids in token_ids for i in ids), dtype=np.int32, count=self._offsets[-1])
-        self._labels = torch.tensor(labels)  # (N,)
-        self._padding_id = padding_id
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: int) -> Batch:
-        ids = self._token_ids[self._offsets[index] : self._offsets[index + 1]]
-        return {"input_ids": torch.from_numpy(ids).long(), "labels": self._labels[index]}
-
-    def get_batch(self, indices: NDArray[np.int64], draws: Any) -> Batch:
-        """Return `input_ids` and `attention_mask` (B, longest text of the batch), and `labels` (B,)."""
-        starts, ends = self._offsets[indices], self._offsets[indices + 1]
-        positions = starts[:, None] + np.arange((ends - starts).max())  # (B, T)
-        is_token = positions < ends[:, None]
-        ids = np.where(is_token, self._token_ids[np.where(is_token, positions, 0)], self._padding_id)
-        return {
-            "input_ids": torch.from_numpy(ids).long(),
-            "attention_mask": torch.from_numpy(is_token).long(),
-            "labels": self._labels[torch.from_numpy(indices)],
-        }
-
-    def collate(self, samples: list[Batch]) -> Batch:
-        ids = [sample["input_ids"] for sample in samples]
-        return {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self._padding_id),
-            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-            "labels": torch.stack([sample["labels"] for sample in samples]),
-        }
 
 
 def _read(
@@ -211,22 +169,11 @@ def _make_tokenizer(name: str, texts: Sequence[str], vocabulary_size: int, min_c
 
     advice = "give a local directory, or take one that is made of the training text: tokenizer=word, as model=bert_tiny has"
     tokenizer = load_pretrained(AutoTokenizer.from_pretrained, name, "model.tokenizer", advice)
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what `transformers` makes of weights without a tokenizer
+        raise InputError(f"model.tokenizer: {name!r} holds no vocabulary; {advice}")
     if tokenizer.pad_token_id is None:
         raise InputError(f"model.tokenizer: {name!r} has no padding token, so that texts cannot be put into batches")
     return tokenizer
-
-
-def _tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
-    """Return the token ids of each text, and how many texts had to be cut."""
-    token_ids: list[list[int]] = []
-    for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
-        some = list(texts[start : start + _TOKENIZED_AT_ONCE])
-        # With room for one token more than allowed: what fills it has to be cut.
-        token_ids += tokenizer(some, truncation=True, max_length=max_length + 1)["input_ids"]
-    too_long = [index for index, ids in enumerate(token_ids) if len(ids) > max_length]
-    for index in too_long:
-        token_ids[index] = tokenizer(texts[index], truncation=True, max_length=max_length)["input_ids"]
-    return token_ids, len(too_long)
 
 
 def _caveats(tables: Mapping[str, Table], num_cut: Mapping[str, int], max_length: int) -> list[str]:

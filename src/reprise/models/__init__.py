@@ -7,8 +7,11 @@ take, by name, the facts that the data set gives (`num_labels`, `vocab_size` …
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from reprise.checkpoint import content_hash
 
 
 @dataclass
@@ -18,3 +21,23 @@ class ModelOutput:
     logits: Tensor
     loss: Tensor | None = None
     """Mean over the items of the batch; None where no labels were given."""
+
+
+def is_transformers_model(model: nn.Module) -> bool:
+    """Return whether `model` is a `transformers.PreTrainedModel`, without importing that."""
+    return any(
+        f"{kind.__module__}.{kind.__name__}" == "transformers.modeling_utils.PreTrainedModel"
+        for kind in type(model).__mro__
+    )
+
+
+def describe_model(model: nn.Module) -> dict[str, Any]:
+    """Return class and size of a model and the hash of its present weights."""
+    kind = type(model)
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "library": "transformers" if is_transformers_model(model) else "pytorch",
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "initial_sha256": content_hash(model.state_dict()),
+    }

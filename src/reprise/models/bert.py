@@ -101,7 +101,8 @@ def _load(
         output_loading_info=True,
     )
     encoder = f"{model.base_model_prefix}."
-    lost = sorted(key for key in report["missing_keys"] if key.startswith(encoder) and ".pooler." not in key)
+    fresh = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    lost = sorted(key for key in fresh if key.startswith(encoder) and ".pooler." not in key)
     if lost:
         raise InputError(f"model.pretrained: {name!r} lacks {len(lost)} weights of the encoder, such as {lost[0]}")
     loaded: nn.Module = model

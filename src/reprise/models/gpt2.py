@@ -1,5 +1,7 @@
 """GPT-2, a causal language model (Radford et al. 2019), built from a `transformers` config."""
 
+from typing import Any
+
 from torch import nn
 
 from reprise.config import InputError, PositiveFloat, PositiveInt, Probability
@@ -25,7 +27,7 @@ def build_gpt2(
 
     if hidden_size % num_heads:
         raise InputError(f"model.num_heads: expected a divisor of model.hidden_size {hidden_size}, got {num_heads}")
-    model: nn.Module = GPT2LMHeadModel(
+    model: Any = GPT2LMHeadModel(
         GPT2Config(
             n_embd=hidden_size,
             n_layer=num_layers,
@@ -44,4 +46,8 @@ def build_gpt2(
             use_cache=False,
         )
     )
-    return model
+    model.generation_config.use_cache = True  # for those who load the export
+    # Said here, since transformers would take it too, but warn: it does not find it in the name of the class.
+    model.loss_type = "ForCausalLM"
+    gpt2: nn.Module = model
+    return gpt2
