@@ -456,7 +456,6 @@ def test_command_repeats_the_run_under_a_new_name(tmp_path: Path) -> None:
     authors = "'card.authors='\"'\"'A B'\"'\"''"
     assert f"\npython scripts/train.py experiment=pets {authors} num_threads=1\n" in text
     assert f"\ngit checkout {PROVENANCE['code']['commit']}\n" in text
-    assert "\npython scripts/reproduce.py outputs/experiments/pets/one\n" in text
     assert row(text, "Attempts") == ["Attempts", "2: stopped 1 time, resumed from step 20"]
     assert row(text, "Packages") == ["Packages", "torch 2.12.0"]
     assert row(text, "Wall time") == ["Wall time", "1 min 23 s"]

@@ -2,9 +2,7 @@
 
 import dataclasses
 import hashlib
-import pickle
 import struct
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,7 +95,9 @@ def read_checkpoint(path: str | Path, device: torch.device | str | None = None) 
     """
     try:
         state = torch.load(path, map_location=device or "cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except (OSError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # damaged bytes make the unpickler fail in any way at all
         raise CheckpointError(f"{path} is damaged, or is no checkpoint: {error}") from None
     if not isinstance(state, dict) or "sha256" not in state:
         raise CheckpointError(f"{path} is no checkpoint of this project: it has no checksum")

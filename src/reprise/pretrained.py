@@ -1,4 +1,4 @@
-"""Loads what others have trained, from a local directory or from the Hugging Face Hub, and fails fast where it cannot."""
+"""Loads what others have trained, from a directory or from the Hugging Face Hub, and fails fast where it cannot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def _can_ask_hub(name: str, key: str, advice: str) -> bool:
         # One question with a time limit: without it, `from_pretrained` tries again for 23 seconds for each file.
         huggingface_hub.model_info(name, timeout=_TIMEOUT_SECONDS)
     except (HFValidationError, RepositoryNotFoundError):
-        raise InputError(f"{key}: there is neither a directory nor a model on the Hub named {name!r}; {advice}") from None
+        raise InputError(f"{key}: there is no directory, nor a model on the Hub, named {name!r}; {advice}") from None
     except Exception:  # no network, offline mode, a server's error …: the cache may still have it
         return False
     return True

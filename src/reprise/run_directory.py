@@ -88,6 +88,14 @@ class RunDirectory:
         finally:
             os.close(descriptor)
 
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process was still writing; to be called by who holds the lock."""
+        for path in self.path.rglob(".*.tmp"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     def read_status(self) -> dict[str, Any]:
         """Return the content of `status.json`, empty if there is none."""
         with contextlib.suppress(FileNotFoundError):
@@ -140,7 +148,7 @@ def create_experiment_dir(base_dir: str | Path, experiment_name: str, run_id: st
         ConfigError: if a name could be hidden or lead elsewhere.
         FileExistsError: if there is such a run already.
     """
-    experiment = find_run(base_dir, experiment_name, run_id or "any").parent
+    experiment = find_run(base_dir, experiment_name, "any" if run_id is None else run_id).parent
     experiment.mkdir(parents=True, exist_ok=True)
     while True:
         path = experiment / (run_id or f"{datetime.now():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}")

@@ -17,8 +17,9 @@ class Schedule(abc.ABC):
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int) -> None:
-        self._groups = optimizer.param_groups
-        self._base_rates = [float(group["lr"]) for group in self._groups]
+        # The optimizer, not its groups: it replaces them when it loads its state.
+        self._optimizer = optimizer
+        self._base_rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._warmup_steps = warmup_steps
         self._total_steps = total_steps
         self._num_steps = 0
@@ -33,7 +34,7 @@ class Schedule(abc.ABC):
         self._apply()
 
     def get_last_lr(self) -> list[float]:
-        return [float(group["lr"]) for group in self._groups]
+        return [float(group["lr"]) for group in self._optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         return {"num_steps": self._num_steps}
@@ -49,7 +50,7 @@ class Schedule(abc.ABC):
         else:
             num_decay_steps = max(1, self._total_steps - self._warmup_steps)
             factor = self.decay(min(1.0, (self._num_steps - self._warmup_steps) / num_decay_steps))
-        for group, rate in zip(self._groups, self._base_rates, strict=True):
+        for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = rate * factor
 
 

@@ -45,6 +45,7 @@ def train(composed: Composed) -> Path:
     callbacks = build_callbacks(config)
     directory, is_new = _create_or_find(config)
     with directory.locked():
+        directory.remove_leftovers()
         if directory.config.exists():
             config = _same_config(directory, config)
             if directory.read_status().get("status") == "completed":

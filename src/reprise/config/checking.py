@@ -27,7 +27,11 @@ class Range:
 
     def __str__(self) -> str:
         bounds = [("≥", self.min), (">", self.above), ("≤", self.max), ("<", self.below)]
-        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))
+        return " and ".join(f"{sign} {_plain(bound)}" for sign, bound in bounds if math.isfinite(bound))
+
+
+def _plain(bound: float) -> str:
+    return str(int(bound)) if bound == int(bound) else str(bound)
 
 
 PositiveInt = Annotated[int, Range(min=1)]
@@ -55,7 +59,8 @@ def conform(value: Any, annotation: Any, key: str, problems: list[Problem]) -> A
         return _conform_dataclass(value, annotation, key, problems)
     fits, result = _fit(value, annotation, key, problems)
     if not fits:
-        problems.append(Problem(key, f"expected {describe(annotation)}, got {value!r}{_advice(value, annotation)}"))
+        message = f"expected {describe(annotation)}, got {_show(value)}{_advice(value, annotation, key)}"
+        problems.append(Problem(key, message))
     return result
 
 
@@ -122,7 +127,7 @@ def _conform_dataclass(value: Any, schema: type, key: str, problems: list[Proble
     if isinstance(value, schema):
         return value
     if not isinstance(value, dict):
-        problems.append(Problem(key, f"expected a mapping, got {value!r}"))
+        problems.append(Problem(key, f"expected a mapping, got {_show(value)}"))
         return value
     hints = typing.get_type_hints(schema, include_extras=True)
     fields = {str(field.metadata.get("key", field.name)): field for field in dataclasses.fields(schema)}
@@ -145,9 +150,19 @@ def _conform_dataclass(value: Any, schema: type, key: str, problems: list[Proble
     return schema(**result) if len(problems) == num_problems else value
 
 
-def _advice(value: Any, annotation: Any) -> str:
-    if isinstance(value, int | float) and "a text" in describe(annotation) and not isinstance(value, bool):
-        return "; a text that looks like a number needs quotes"
+def _show(value: Any) -> str:
+    """Return a value as it is written in YAML, where that differs from Python."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
+
+
+def _advice(value: Any, annotation: Any, key: str) -> str:
+    if isinstance(value, int | float) and "a text" in describe(annotation):
+        text = _show(value)
+        return f"; a text needs quotes here: '{text}' in a file, \"{key}='{text}'\" on the command line"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ", which is not finite"
     return ""
 
 

@@ -3,21 +3,24 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from reprise.config.problems import Problem, unknown
+from reprise.config.problems import Problem, instead
 from reprise.config.targets import check_target, takes
 
 OPTIMIZER_ARGUMENTS = ("params", "lr", "weight_decay")
 SCHEDULER_ARGUMENTS = ("optimizer", "warmup_steps", "total_steps")
+DATA_KEYS = ("num_workers",)
+MODEL_KEYS = ("name", "tokenizer")
+"""What stands in the data and model sections without being an argument of their targets."""
 
 
 def data_target(section: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `_target_` of the data section with its arguments, without what only the loader needs."""
-    return {key: value for key, value in section.items() if key != "num_workers" and not _unset(key, value)}
+    return {key: value for key, value in section.items() if key not in DATA_KEYS and not _unset(key, value)}
 
 
 def model_target(section: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `_target_` of the model section with its arguments, without what only names it."""
-    return {k: v for k, v in section.items() if k not in ("name", "tokenizer") and not _unset(k, v)}
+    return {k: v for k, v in section.items() if k not in MODEL_KEYS and not _unset(k, v)}
 
 
 def callback_targets(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,9 +39,10 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
             return None  # the schema says so already
         return check_target(spec, key, problems, trusted_packages=trusted, **options)
 
+    options: dict[str, Any]
     for key, extract, options in (
-        ("data", data_target, {"provided": ("seed",)}),
-        ("model", model_target, {"open_ended": True}),
+        ("data", data_target, {"provided": ("seed",), "beside": DATA_KEYS}),
+        ("model", model_target, {"open_ended": True, "beside": MODEL_KEYS}),
     ):
         section = values.get(key)
         check(extract(section) if isinstance(section, Mapping) else section, key, **options)
@@ -56,7 +60,7 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
         produced |= {f"val/{value}" for value in getattr(metric, "names", ())}
     monitor = training.get("monitor")
     if isinstance(monitor, str) and monitor not in produced:
-        problems.append(Problem("training.monitor", f"no metric produces {monitor!r}: {unknown(monitor, produced)}"))
+        problems.append(Problem("training.monitor", f"no metric produces {monitor!r}; {instead(monitor, produced)}"))
 
     for section_name in ("callbacks", "tracker"):
         for name, spec in _items(values.get(section_name)):

@@ -34,27 +34,33 @@ class Composed:
     """Texts of the files of `.hydra`, by file name."""
 
 
-def validated(job: DictConfig) -> Composed:
+def validated(job: DictConfig, found: Sequence[Problem] = ()) -> Composed:
     """Return the config that Hydra composed for the current job.
 
     Raises:
-        ConfigError: with all problems, each with the file or override that it came from.
+        ConfigError: with all problems, each with the file or override that it came from, and those `found` elsewhere.
     """
     hydra_config = HydraConfig.get()
-    overrides = list(hydra_config.overrides.task)
+    # Not resolved: the interpolations in an override are about the job's config.
+    overrides = [str(line) for line in OmegaConf.to_container(hydra_config.overrides.task, resolve=False)]
     values, problems = _resolve(job)
-    if not problems:
-        if values.get("experiment_name") is None:
-            options = ", ".join(_loader().get_group_options("experiment"))
-            problems.append(Problem("experiment", f"nothing was chosen; choose one of: {options}"))
-            values["experiment_name"] = "none"
-        problems += check_components(values)
-        try:
-            config = ExperimentConfig.from_dict(values, problems)
-        except ConfigError as error:
-            problems = list(error.problems)
-    if problems:
-        raise ConfigError([_with_origin(problem, overrides) for problem in problems])
+    for name in [name for name in values if is_group(name, _loader()) and name not in _sections()]:
+        values.pop(name)
+        problems.append(Problem(name, "expected `# @package _global_` as the first line of this file, and keys below it"))
+    if values.get("experiment_name") is None:
+        options = ", ".join(_loader().get_group_options("experiment"))
+        problems.append(Problem("experiment", f"nothing was chosen; choose one of: {options}"))
+        values["experiment_name"] = "none"
+    problems += _aimless_nulls(values, overrides)
+    problems += check_components(values)
+    try:
+        config = ExperimentConfig.from_dict(values, problems)
+    except ConfigError as error:
+        problems = list(error.problems)
+    by_key = {problem.key: problem for problem in reversed(problems)}  # what was found first says most
+    problems = [problem for problem in by_key.values() if not _repeats(problem, job, by_key)][::-1]
+    if problems or found:
+        raise ConfigError([*found, *(_with_origin(problem, overrides) for problem in problems)])
     record = {
         "config.yaml": OmegaConf.to_yaml(job),
         "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})),
@@ -63,56 +69,77 @@ def validated(job: DictConfig) -> Composed:
     return Composed(config, tuple(overrides), record)
 
 
-def compose_and_validate(config_dir: Path, overrides: Sequence[str]) -> Composed:
+def compose_and_validate(config_dir: Path, overrides: Sequence[str], found: Sequence[Problem] = ()) -> Composed:
     """Compose outside of Hydra's own command line.
 
     Raises:
         ConfigError: as `validated`.
         HydraException: if the overrides cannot be parsed or composed.
     """
-    with initialize_config_dir(str(config_dir), version_base="1.3", job_name=CONFIG_NAME):
-        composed = compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
+    with _initialized(config_dir):
+        composed = compose(CONFIG_NAME, overrides=with_texts_quoted(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(composed)
         job = composed.copy()
         OmegaConf.set_struct(job, False)
         del job["hydra"]
-        return validated(job)
+        return validated(job, found)
 
 
-def check_sweep(config_dir: Path, overrides: Sequence[str]) -> None:
+def check_sweep(config_dir: Path, overrides: Sequence[str], found: Sequence[Problem] = ()) -> None:
     """Check every value that a sweep gives to a key, beside the first values of all other keys.
 
     Raises:
         ConfigError: for the first value that is wrong.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    choices = [_choices(override) for override in parsed]
+    with _initialized(config_dir):
+        choices = [_choices(override) for override in parse(with_texts_quoted(overrides), _loader())]
     first = [values[0] for values in choices]
-    compose_and_validate(config_dir, first)
+    compose_and_validate(config_dir, first, found)
     for position, values in enumerate(choices):
         for value in values[1:]:
             compose_and_validate(config_dir, [*first[:position], value, *first[position + 1 :]])
 
 
-def forced(config_dir: Path, overrides: Sequence[str]) -> list[str]:
-    """Return the overrides such that none fails because its key does not exist; groups stay as they are."""
-    with initialize_config_dir(str(config_dir), version_base="1.3", job_name=CONFIG_NAME):
-        return [
-            f"++{override.input_line}"
-            if override.type is OverrideType.CHANGE and not _loader().get_group_options(override.key_or_group)
-            else str(override.input_line)
-            for override in OverridesParser.create().parse_overrides(list(overrides))
-        ]
+def mended(config_dir: Path, overrides: Sequence[str], is_sweep: bool) -> list[str]:
+    """Return what does compose instead of overrides that do not, if all they lack is that a file lists their keys.
+
+    Such keys are arguments that a target takes.
+
+    Raises:
+        ConfigError: with all problems of the overrides, and of the config that they make.
+        HydraException: if something else is wrong.
+    """
+    with _initialized(config_dir):
+        parsed = parse(overrides, _loader())
+        problems = group_problems(parsed, _loader())
+        if problems:
+            raise ConfigError(problems)
+        removals = [override for override in parsed if override.is_delete() and not _is_group(override.key_or_group)]
+        others = [override for override in parsed if override not in removals]
+        lines = forced(others, _loader())
+        first = [_choices(override)[0] for override in parse(lines, _loader())]
+        config = compose(CONFIG_NAME, overrides=first)
+        wrong = {str(removal.input_line): removal_problem(removal, config) for removal in removals}
+    lines += [line for line, problem in wrong.items() if problem is None]
+    found = [problem for problem in wrong.values() if problem is not None]
+    (check_sweep if is_sweep else compose_and_validate)(config_dir, lines, found)
+    return [f"++{override}" if f"++{override}" in lines else override for override in overrides]
 
 
 def explain(error: Exception) -> InputError:
-    """Return what Hydra or OmegaConf could not do, in words for the person who typed it."""
+    """Return what Hydra, OmegaConf or YAML could not do, in words for the person who typed it."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return InputError(f"{group}: there is no option {option!r}: {unknown(option, error.options)}")
+        return InputError(f"{group}: there is no option {option!r}; {instead(option, error.options)}")
     if isinstance(error, OverrideParseException):
-        return InputError(f"{error.override}: cannot be parsed: {error}")
-    return InputError(str(error).split("\nSee https")[0])
+        return InputError(
+            f"{error.override}: expected KEY=VALUE; a value with special characters needs quotes within quotes, "
+            "\"KEY='VALUE'\""
+        )
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return InputError(f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: not YAML: {error.problem}")
+    return InputError(re.split(r"\nSee https|\n+Config search path", str(error))[0].strip())
 
 
 def origin(key: str, overrides: Sequence[str]) -> str | None:
@@ -136,12 +163,28 @@ def origin(key: str, overrides: Sequence[str]) -> str | None:
 
 
 def _resolve(job: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
-    try:
-        values = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
-    except OmegaConfBaseException as error:
-        return {}, [Problem(str(error.full_key or "config"), str(error.msg or error).splitlines()[0])]
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}, []
+    """Return the plain values, with null and a problem for each interpolation that leads nowhere."""
+    job, problems = job.copy(), []
+    while True:
+        try:
+            values = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
+        except OmegaConfBaseException as error:
+            key, message = str(error.full_key or "config"), str(error.msg or error).splitlines()[0]
+            if key in {problem.key for problem in problems} or key == "config":
+                raise ConfigError([*problems, Problem(key, message)]) from None
+            problems.append(Problem(key, _about_interpolation(message, job)))
+            OmegaConf.update(job, key, None)
+        else:
+            assert isinstance(values, dict)
+            return {str(key): value for key, value in values.items()}, problems
+
+
+def _about_interpolation(message: str, job: DictConfig) -> str:
+    match = re.fullmatch(r"Interpolation key '([\w.]+)' not found", message)
+    if match is None:
+        return message
+    keys = [name for name in _flat_keys(job) if "_target_" not in name]
+    return f"${{{match[1]}}} leads to no key; {instead(match[1], keys) if _near(match[1], keys) else 'check its spelling'}"
 
 
 def _with_origin(problem: Problem, overrides: Sequence[str]) -> Problem:

@@ -7,6 +7,7 @@ components (metrics, callbacks …), are keyword arguments of their `_target_`.
 import dataclasses
 import json
 import re
+import typing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -184,6 +185,19 @@ class ExperimentConfig:
         return cls.from_dict(values)
 
 
+def text_keys(schema: type = ExperimentConfig, prefix: str = "") -> frozenset[str]:
+    """Return the dotted keys of the schema that hold a text, and nothing but a text or null."""
+    keys: set[str] = set()
+    hints = typing.get_type_hints(schema, include_extras=True)
+    for item in dataclasses.fields(schema):
+        key, annotation = prefix + str(item.metadata.get("key", item.name)), hints[item.name]
+        if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+            keys |= text_keys(annotation, f"{key}.")
+        elif set(typing.get_args(annotation) or (annotation,)) <= {str, type(None)}:
+            keys.add(key)
+    return frozenset(keys)
+
+
 _NOT_THERE = object()
 
 
@@ -229,6 +243,8 @@ def _cross_checks(config: ExperimentConfig) -> list[Problem]:
         message = None if name is None else name_problem(name)
         if message:
             problems.append(Problem(key, message))
+    if not config.output_dir:
+        problems.append(Problem("output_dir", "expected a directory, got ''; the current one is `.`"))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.training.device):
         problems.append(
             Problem("training.device", f"expected auto, cpu, mps, cuda or cuda:N, got {config.training.device!r}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise.config.checking import conform
-from reprise.config.problems import ConfigError, InputError, Problem, unknown
+from reprise.config.problems import ConfigError, InputError, Problem, instead
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,8 @@ def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[...
     trusted = tuple(trusted_packages)
     if not _is_trusted(path, trusted):
         raise InputError(
-            f"{path!r} is in no trusted package: reprise, torch.optim, those under src/ and those in trusted_packages"
+            f"{path!r} is in no trusted package: reprise, torch.optim, those under src/ and those in trusted_packages; "
+            "add its package there if you trust its code"
         )
     module_name, _, rest = path.rpartition(".")
     attributes = [rest]
@@ -52,7 +53,7 @@ def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[...
     for attribute in attributes:
         if not hasattr(found, attribute):
             names = [name for name in dir(found) if not name.startswith("_")]
-            raise InputError(f"{path!r}: {attribute!r} is {unknown(attribute, names)}")
+            raise InputError(f"{path!r}: there is no {attribute!r}; {instead(attribute, names)}")
         found = getattr(found, attribute)
     if not callable(found):
         raise InputError(f"{path!r} is not a function or class but {type(found).__name__}")
@@ -69,12 +70,13 @@ def check_target(
     *,
     trusted_packages: Iterable[str] = (),
     provided: Collection[str] = (),
+    beside: Collection[str] = (),
     open_ended: bool = False,
 ) -> Callable[..., Any] | None:
     """Check a `_target_` and its arguments against its signature; return the target, or None if it is not found.
 
-    `provided`: names of arguments that the run gives itself, which the config must not. `open_ended`: the run may
-    give more than that, so a missing argument is no problem yet.
+    `provided`: names of arguments that the run gives itself, which the config must not. `beside`: other keys that may
+    stand in the same section. `open_ended`: the run may give more than that, so a missing argument is no problem yet.
     """
     if "_target_" not in spec:
         problems.append(Problem(f"{key}._target_", "missing: expected a dotted path such as package.module.name"))
@@ -95,8 +97,8 @@ def check_target(
             else:
                 conform(value, hints.get(name, Any), f"{key}.{name}", problems)
         elif not takes_any:
-            message = unknown(str(name), set(parameters) - set(provided), f"{key}.")
-            problems.append(Problem(f"{key}.{name}", f"{message} ({spec['_target_']})"))
+            advice = instead(str(name), {*parameters, *beside} - set(provided), f"{key}.")
+            problems.append(Problem(f"{key}.{name}", f"{spec['_target_']} takes no such argument; {advice}"))
     if not open_ended:
         for name, parameter in parameters.items():
             if parameter.default is parameter.empty and name not in given and name not in provided:

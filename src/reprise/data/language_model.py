@@ -28,7 +28,7 @@ _XZ_WINDOW = 8 * 2**20  # bytes: how far back xz looks
 
 def load_language_model(
     *,
-    path: str | None,
+    path: str | None = None,
     tokenizer: Literal["characters", "bytes"],
     context_length: Annotated[int, Range(min=2)],
     train_split: Annotated[float, Range(above=0, max=1)],

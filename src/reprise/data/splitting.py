@@ -19,7 +19,7 @@ def split_rows(num_rows: int, train_split: float, val_split: float, seed: int) -
     train_end = round(num_rows * train_split)
     val_end = min(num_rows, round(num_rows * (train_split + val_split)))
     parts = {"train": order[:train_end], "val": order[train_end:val_end], "test": order[val_end:]}
-    if val_end == num_rows:
+    if train_split + val_split >= 1 - 1e-9:
         del parts["test"]
     empty = [name for name, rows in parts.items() if len(rows) == 0]
     if empty:

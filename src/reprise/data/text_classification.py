@@ -25,7 +25,7 @@ batch = tokenizer([{text!r}], truncation=True, max_length={max_length}, return_t
 
 def load_text_classification(
     *,
-    path: str | None,
+    path: str | None = None,
     hub_name: str | None = None,
     text_column: str = "text",
     label_column: str = "label",
@@ -54,7 +54,8 @@ def load_text_classification(
     splits, num_cut = {}, {}
     for name, table in tables.items():
         token_ids, num_cut[name] = tokenize(processor, table.texts, max_length)
-        splits[name] = TextSplit(token_ids, [label_names.index(label) for label in table.labels], processor.pad_token_id)
+        numbers = [label_names.index(label) for label in table.labels]
+        splits[name] = TextSplit(token_ids, numbers, processor.pad_token_id)
     caveats = [*about.pop("caveats", ()), *_caveats(tables, num_cut, max_length)]
 
     return Data(
@@ -91,6 +92,7 @@ def _read(
     """Return the splits and what is known about the data set."""
     if path is not None and hub_name is not None:
         raise InputError("data.path, data.hub_name: expected one of the two, got both")
+    about: dict[str, Any]
     if hub_name is not None:
         tables = read_hub(hub_name, columns)
         about = {"name": hub_name, "source": f"https://huggingface.co/datasets/{hub_name.partition(':')[0]}"}
@@ -99,7 +101,7 @@ def _read(
         if place.is_dir():
             files = find_split_files(place, READERS)
             if "train" not in files:
-                raise InputError(f"data.path: {place}: expected a file named train.csv, train.jsonl or train.parquet there")
+                raise InputError(f"data.path: {place}: expected a file train.csv, train.jsonl or train.parquet there")
             tables = {name: read_table(file, columns) for name, file in files.items()}
         elif place.is_file():
             tables = {"all": read_table(place, columns)}
@@ -123,7 +125,7 @@ def _read(
 
 _ABOUT_NAMES = {
     "name": "Unicode character names",
-    "summary": "Names of characters, to be sorted into the general categories of Unicode (letter, digit, punctuation …).",
+    "summary": "Names of characters, by their general category in Unicode: letter, digit, punctuation …",
     "source": unicode_names.SOURCE,
     "license": unicode_names.LICENSE,
     "language": "en",
@@ -162,12 +164,10 @@ def _check_labels(tables: Mapping[str, Table], label_names: Sequence[str]) -> No
 
 def _make_tokenizer(name: str, texts: Sequence[str], vocabulary_size: int, min_count: int, max_length: int) -> Any:
     if name == "word":
-        return train_word_tokenizer(
-            texts, vocabulary_size=vocabulary_size, min_count=min_count, max_length=max_length
-        )
+        return train_word_tokenizer(texts, vocabulary_size=vocabulary_size, min_count=min_count, max_length=max_length)
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
-    advice = "give a local directory, or take one that is made of the training text: tokenizer=word, as model=bert_tiny has"
+    advice = "give a local directory, or take one that needs no network: word, which model=bert_tiny has"
     tokenizer = load_pretrained(AutoTokenizer.from_pretrained, name, "model.tokenizer", advice)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what `transformers` makes of weights without a tokenizer
         raise InputError(f"model.tokenizer: {name!r} holds no vocabulary; {advice}")

@@ -34,7 +34,7 @@ def train_word_tokenizer(texts: Iterable[str], *, vocabulary_size: int, min_coun
 
 
 def make_character_tokenizer(characters: str, *, max_length: int) -> Any:
-    """Return a tokenizer of single characters: 0 for each unknown one, from 1 on those of `characters`, in their order."""
+    """Return a tokenizer of single characters: from 1 on those of `characters`, in their order; 0 for any other."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
     # One character as the unknown token, so that no longer text can be mistaken for it.

@@ -73,13 +73,9 @@ def _literal(text: str) -> str:
 
 
 def _commands(facts: Facts) -> str:
-    run = shlex.quote(one_line(facts.run_path))
-    again = "Train again from the run directory alone, and compare bit by bit:\n\n" + fenced(
-        f"python scripts/reproduce.py {run}", "bash"
-    )
     overrides = at(facts.provenance, "command", "overrides")
     if overrides is None:
-        return f"The command that started the run: {NOT_RECORDED}.\n\n{again}"
+        return f"The command that started the run: {NOT_RECORDED}."
     # Under its name the run is there already; the number of threads changes bits, and may have been left open.
     arguments = [one_line(o) for o in list_at(facts.provenance, "command", "overrides") if _key(o) != "run_id"]
     num_threads = number_at(facts.config, "num_threads")
@@ -88,7 +84,7 @@ def _commands(facts: Facts) -> str:
     commit = text_at(facts.provenance, "code", "commit")
     lines = [f"git checkout {shlex.quote(one_line(commit))}"] if commit else []
     lines.append(shlex.join(["python", "scripts/train.py", *arguments]))
-    return f"The same training as a new run:\n\n{fenced(chr(10).join(lines), 'bash')}\n\n{again}"
+    return f"The same training as a new run:\n\n{fenced(chr(10).join(lines), 'bash')}"
 
 
 def _key(override: Any) -> str:

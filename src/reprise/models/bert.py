@@ -118,7 +118,7 @@ def _check(name: str, config: Any, hidden_size: int, num_layers: int, vocab_size
             raise InputError(f"{key}: expected {expected}, as the weights of {name!r} have, got {found}")
     if max_length > config.max_position_embeddings:
         raise InputError(
-            f"data.max_length: expected at most {config.max_position_embeddings}, which {name!r} can take, got {max_length}"
+            f"data.max_length: expected at most {config.max_position_embeddings}, as {name!r} takes, got {max_length}"
         )
     if vocab_size > config.vocab_size:
         raise InputError(

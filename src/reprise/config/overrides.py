@@ -1,0 +1,114 @@
+"""Reads overrides of the command line as the person meant them, and finds those that cannot be meant.
+
+Hydra reads `run_id=20261123_060412` as a number with a separator in it, and stops at the first override it cannot apply.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString, ValueType
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig
+
+from reprise.config.problems import Problem, instead, unknown
+from reprise.config.schema import text_keys
+
+_ASSIGNMENT = re.compile(r"(?P<key>\+{0,2}(?P<name>[\w.]+))=(?P<value>.*)", re.DOTALL)
+
+
+def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
+    """Return Hydra's reading of overrides; with a `loader`, `glob(*)` can be spelled out too."""
+    return OverridesParser.create(loader).parse_overrides(list(overrides))
+
+
+def with_texts_quoted(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides such that a key of the schema that holds a text gets it as it was typed.
+
+    Numbers, truth values and what Hydra cannot parse are put into quotes, in sweeps each value by itself. What is
+    quoted already, holds an interpolation or is `null` stays as it is.
+    """
+    keys = text_keys()
+    quoted = []
+    for override in overrides:
+        match = _ASSIGNMENT.fullmatch(override)
+        if match and match["name"] in keys:
+            override = f"{match['key']}={_quote_values(match['value'])}"
+        quoted.append(override)
+    return quoted
+
+
+def forced(overrides: Sequence[Override], loader: ConfigLoader) -> list[str]:
+    """Return overrides such that none fails because its key does not exist; groups and Hydra's own keys stay."""
+    return [
+        f"++{override.input_line}"
+        if override.type is OverrideType.CHANGE
+        and not override.is_hydra_override()
+        and not is_group(override.key_or_group, loader)
+        else str(override.input_line)
+        for override in overrides
+    ]
+
+
+def is_group(key: str, loader: ConfigLoader) -> bool:
+    """Return whether `key` is a config group, such as `model` or `training/optimizer`, rather than a key."""
+    return bool(loader.get_group_options(key))
+
+
+def group_problems(overrides: Sequence[Override], loader: ConfigLoader) -> list[Problem]:
+    """Return a problem for each option that was chosen and is not there."""
+    problems = []
+    for override in overrides:
+        group = override.key_or_group
+        if override.is_delete() or not is_group(group, loader):
+            continue
+        options = loader.get_group_options(group)
+        values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+        for value in (item for value in values for item in (value if isinstance(value, list) else [value])):
+            text = value.text if isinstance(value, QuotedString) else value
+            source = f"command line: {override.input_line}"
+            if not isinstance(text, str):
+                shown = "null" if text is None else repr(text)
+                advice = f"known here: {', '.join(options)}; ~{group} leaves the group out"
+                problems.append(Problem(group, f"expected the name of an option, got {shown}; {advice}", source))
+            elif "${" not in text and not loader.repository.config_exists(f"{group}/{text}"):  # type: ignore[attr-defined]
+                problems.append(Problem(group, f"there is no option {text!r}; {instead(text, options)}", source))
+    return problems
+
+
+def deletion_problem(override: Override, config: DictConfig) -> Problem | None:
+    """Return what is wrong with an override that removes a key from `config`, or None."""
+    section: Any = config
+    *path, last = override.key_or_group.split(".")
+    for position, part in enumerate([*path, last]):
+        known = [str(key) for key in section] if isinstance(section, DictConfig) else []
+        if part not in known:
+            prefix = "".join(f"{above}." for above in path[:position])
+            message = f"cannot be removed: {unknown(part, known, '~' + prefix)}"
+            return Problem(override.key_or_group, message, f"command line: {override.input_line}")
+        section = section._get_node(part)
+    return None
+
+
+def _quote_values(value: str) -> str:
+    if value.startswith(("'", '"')) or "${" in value or value == "null":
+        return value
+    try:
+        (override,) = parse([f"key={value}"])
+    except OverrideParseException:
+        return _quote(value)
+    if override.value_type is ValueType.ELEMENT:
+        return _quote(value) if isinstance(override.value(), bool | int | float) else value
+    listed = re.fullmatch(r"(choice\()(.*)(\))|()([^()]*)()", value)
+    if listed is None or not override.is_choice_sweep() or re.search(r"""['"\\[\]{}]""", value):
+        return value
+    before, values, after = (group for group in listed.groups() if group is not None)
+    return before + ",".join(_quote_values(item.strip()) for item in values.split(",")) + after
+
+
+def _quote(value: str) -> str:
+    # Within Hydra's quotes, backslashes count only before a quote.
+    escaped: Callable[[re.Match[str]], str] = lambda match: match[1] * 2 + (r"\'" if match[2] else "")  # noqa: E731
+    return "'" + re.sub(r"(\\*)('|$)", escaped, value) + "'"
