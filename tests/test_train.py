@@ -1,53 +1,257 @@
-"""The promises: same config, same bits; kill it anywhere; nothing lies."""
+"""The promises of a run: same config, same bits; nothing shifts them; nothing is lost and nothing lies."""
 
 import json
+import logging
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
-from conftest import REPOSITORY, TINY, compose
+import torch
+from conftest import TINY, compose
+from harness import EVERYTHING, differences, run_facts
 
-from reprise.callbacks import Callback, Run
 from reprise.checkpoint import content_hash, read_checkpoint
 from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError
-from reprise.run_directory import RunDirectory, open_run
+from reprise.loop import Loop, NonFiniteError
+from reprise.run_directory import RunDirectory
 from reprise.train import train
 
 TrainTiny = Callable[..., Path]
-EVERYTHING = (
-    "training.gradient_accumulation=2",
-    "training.checkpoint_every_steps=2",
-    "training.eval_every_steps=2",
-    "training.log_every_steps=1",
-    "callbacks=[default,early_stopping]",
-)
 
 
-def facts(path: Path) -> dict[str, Any]:
-    """Return all that must be equal between two runs that are the same: states by hash, files as they are."""
-    run = RunDirectory(path)
-    result: dict[str, Any] = {
-        "metrics.jsonl": [
-            {key: value for key, value in json.loads(line).items() if key != "timestamp"}
-            for line in run.metrics_log.read_text().splitlines()
-        ],
-        "predictions": run.predictions.read_text(),
-        "results": run.metrics.read_text(),
-        "export": content_hash((run.export / "model.safetensors").read_bytes()),
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of the run that all others are held against."""
+    return train(compose(*EVERYTHING, f"output_dir={tmp_path_factory.mktemp('reference')}", "run_id=reference"))
+
+
+def weights(run: Path) -> str:
+    """Return a hash of weights and optimizer state at the end of a run."""
+    state = read_checkpoint(RunDirectory(run).last_checkpoint)
+    return content_hash([state["model_state_dict"], state["optimizer_state_dict"]])
+
+
+def test_run_directory_holds_exactly_the_files_of_the_contract(tmp_path: Path) -> None:
+    run = train(compose(*TINY, f"output_dir={tmp_path}", "tracker=tensorboard", "training.checkpoint_every_epochs=1"))
+    assert run.parent == tmp_path / "experiments" / "base"
+    (events,) = (run / "logs" / "tensorboard").iterdir()
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path != events}
+    assert files == {
+        "config.json",
+        "provenance.json",
+        "status.json",
+        "checkpoints/best.pt",
+        "checkpoints/last.pt",
+        "checkpoints/epoch_001.pt",
+        "checkpoints/epoch_002.pt",
+        "logs/train.log",
+        "logs/metrics.jsonl",
+        "results/predictions.json",
+        "results/metrics.json",
+        "model_card.md",
+        "export/config.json",
+        "export/model.safetensors",
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
     }
-    for name in ("best", "last"):
-        for key, value in read_checkpoint(run.checkpoint(name)).items():
-            if key not in ("config", "sha256"):
-                result[f"{name}.{key}"] = content_hash(value)
-    return result
+    assert json.loads((run / "status.json").read_text())["status"] == "completed"
 
 
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it, nothing is cleaned up after it."""
+def test_saved_config_is_the_config_that_ran(tmp_path: Path) -> None:
+    composed = compose(*TINY, f"output_dir={tmp_path}", "run_id=named")
+    run = train(composed)
+    assert ExperimentConfig.load(run / "config.json") == composed.config
+
+
+def test_open_number_of_threads_is_resolved_once_and_kept(tmp_path: Path) -> None:
+    overrides = (*TINY, f"output_dir={tmp_path}", "run_id=named", "num_threads=null")
+    torch.set_num_threads(2)
+    run = train(compose(*overrides))
+    assert ExperimentConfig.load(run / "config.json").num_threads == 2
+    torch.set_num_threads(1)
+    assert train(compose(*overrides)) == run  # not another config
+
+
+def test_run_repeated_with_the_same_config_has_the_same_bits(reference: Path, tmp_path: Path) -> None:
+    again = train(compose(*EVERYTHING, f"output_dir={tmp_path}"))
+    assert differences(run_facts(again), run_facts(reference)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("data.num_workers=2",),
+        ("tracker=tensorboard",),
+        ("callbacks.progress.seconds=0.001",),
+        ("~callbacks.progress",),
+        ("~callbacks.model_card",),
+        ("training.log_every_steps=null",),
+        ("training.log_every_steps=3",),
+        ("training.eval_every_steps=null",),
+        ("training.eval_every_steps=1",),
+        ("training.checkpoint_every_steps=null",),
+        ("training.checkpoint_every_epochs=null",),
+    ],
+    ids=" ".join,
+)
+def test_weights_do_not_depend_on(change: tuple[str, ...], reference: Path, tmp_path: Path) -> None:
+    overrides = (*EVERYTHING, f"output_dir={tmp_path}", *change)
+    # With fewer evaluations or more, early stopping would stop elsewhere.
+    run = train(compose(*overrides, "callbacks.early_stopping.patience=1000"))
+    assert weights(run) == weights(reference)
+
+
+def test_order_of_callbacks_changes_nothing(reference: Path, tmp_path: Path) -> None:
+    composed = compose(*EVERYTHING, f"output_dir={tmp_path}")
+    names = list(composed.config.callbacks)
+    for seed in range(3):
+        order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+        config = replace(composed.config, callbacks={name: composed.config.callbacks[name] for name in order})
+        run = train(replace(composed, config=config))
+        assert differences(run_facts(run), run_facts(reference)) == []
+
+
+def test_draws_elsewhere_in_the_process_change_nothing(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Loop._train_step
+
+    def drawing(self: Loop, microbatches: list[dict[str, torch.Tensor]]) -> None:
+        torch.rand(7), np.random.random(3)
+        step(self, microbatches)
+        torch.rand(5)
+
+    monkeypatch.setattr(Loop, "_train_step", drawing)
+    run = train(compose(*EVERYTHING, f"output_dir={tmp_path}"))
+    assert weights(run) == weights(reference)
+
+
+def test_another_seed_changes_the_weights(reference: Path, tmp_path: Path) -> None:
+    run = train(compose(*EVERYTHING, f"output_dir={tmp_path}", "seed=0"))
+    assert weights(run) != weights(reference)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_signal_saves_and_the_same_command_ends_with_the_same_bits(
+    name: str, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = compose(*EVERYTHING, f"output_dir={tmp_path}", "run_id=stopped")
+    step = Loop._train_step
+
+    def signalled(self: Loop, microbatches: list[dict[str, torch.Tensor]]) -> None:
+        step(self, microbatches)
+        if self.step == 3:  # no checkpoint is due here
+            os.kill(os.getpid(), signal.Signals[name])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_train_step", signalled)
+        with pytest.raises(Interrupted, match=name):
+            train(composed)
+    run = RunDirectory(tmp_path / "experiments" / "base" / "stopped")
+    assert run.read_status()["status"] == "interrupted"
+    assert read_checkpoint(run.last_checkpoint)["step"] == 3
+    train(composed)
+    assert [attempt["from_step"] for attempt in run.read_status()["attempts"]] == [0, 3]
+    assert differences(run_facts(run.path), run_facts(reference)) == []
+
+
+def test_complete_run_is_left_as_it_is(tmp_path: Path) -> None:
+    overrides = (*TINY, f"output_dir={tmp_path}", "run_id=named")
+    run = train(compose(*overrides))
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in run.rglob("*")}
+    assert train(compose(*overrides)) == run
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in run.rglob("*")} == before
+
+
+def test_name_of_a_run_with_another_config_is_refused_with_all_differences(tmp_path: Path) -> None:
+    overrides = (*TINY, f"output_dir={tmp_path}", "run_id=named")
+    train(compose(*overrides))
+    with pytest.raises(ConfigError) as refused:
+        train(compose(*overrides, "seed=1", "training.batch_size=8"))
+    assert [(problem.key, problem.message) for problem in refused.value.problems] == [
+        ("seed", "42 there, 1 asked for"),
+        ("training.batch_size", "32 there, 8 asked for"),
+    ]
+
+
+def test_mistake_found_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.num_heads"):
+        train(compose(*TINY, f"output_dir={tmp_path}", "model.num_heads=3"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistake_leaves_earlier_runs_alone(train_tiny: TrainTiny, tmp_path: Path) -> None:
+    run = train_tiny("run_id=first")
+    with pytest.raises(InputError, match=r"model\.num_heads"):
+        train_tiny("model.num_heads=3")
+    assert list((tmp_path / "experiments" / "base").iterdir()) == [run]
+
+
+def test_loss_that_is_not_finite_fails_the_run_and_says_so(train_tiny: TrainTiny, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match=r"training loss is nan at step \d+"):
+        train_tiny("run_id=failing", "training.learning_rate=1e30", "training.gradient_clip=null")
+    run = RunDirectory(tmp_path / "experiments" / "base" / "failing")
+    assert run.read_status()["status"] == "failed"
+    assert "NonFiniteError" in run.read_status()["reason"]
+    assert "Traceback" in run.train_log.read_text()
+    assert "NaN" not in run.metrics_log.read_text()
+
+
+def test_run_that_failed_after_training_finishes_without_training_again(
+    tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = compose(*EVERYTHING, f"output_dir={tmp_path}", "run_id=named")
+
+    def failing(*_: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reprise.train.export_model", failing)
+        with pytest.raises(OSError, match="no space left"):
+            train(composed)
+        patch.undo()
+        patch.setattr(Loop, "_train_step", failing)
+        run = train(composed)
+    assert differences(run_facts(run), run_facts(reference)) == []
+
+
+def test_results_are_those_of_the_best_checkpoint(reference: Path) -> None:
+    run = RunDirectory(reference)
+    lines = [json.loads(line) for line in run.metrics_log.read_text().splitlines()]
+    evaluations = [line for line in lines if "val/loss" in line["metrics"]]
+    best = min(evaluations, key=lambda line: line["metrics"]["val/loss"])
+    results = json.loads(run.metrics.read_text())
+    assert (results["epoch"], results["step"]) == (best["epoch"], best["step"])
+    assert results["validation_metrics"].items() <= best["metrics"].items()
+    state = read_checkpoint(run.best_checkpoint)
+    assert results["weights_sha256"] == content_hash(state["model_state_dict"])
+
+
+def test_metrics_file_has_one_line_a_step_in_order(reference: Path) -> None:
+    lines = [json.loads(line) for line in (reference / "logs" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    assert all(line.keys() == {"timestamp", "epoch", "step", "metrics"} for line in lines)
+
+
+def test_log_is_written_and_no_handler_is_left(train_tiny: TrainTiny) -> None:
+    before = list(logging.getLogger().handlers)
+    logging.getLogger().setLevel(logging.INFO)
+    run = train_tiny()
+    assert "run directory" in (run / "logs" / "train.log").read_text()
+    assert logging.getLogger().handlers == before
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_repeats_to_the_bit_and_has_bits_of_its_own(
+    precision: str, reference: Path, tmp_path: Path
+) -> None:
+    overrides = (*EVERYTHING, f"training.precision={precision}")
+    first, second = (train(compose(*overrides, f"output_dir={tmp_path}")) for _ in range(2))
+    assert differences(run_facts(first), run_facts(second)) == []
+    assert weights(first) != weights(reference)

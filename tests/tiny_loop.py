@@ -1,12 +1,15 @@
-"""The smallest thing that trains, for tests: a linear classifier with dropout, ragged batches and the loop around it."""
+"""The smallest thing that trains, for tests: a linear classifier, ragged batches and the loop around it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from reprise.callbacks import Callback, CallbackEvents, Outcome, Run
+from reprise.checkpoint import load_checkpoint
 from reprise.data import TensorSplit, stack
 from reprise.data.loading import Batches
 from reprise.evaluation import evaluate
@@ -15,6 +18,7 @@ from reprise.metrics import ClassificationMetrics
 from reprise.models import ModelOutput
 from reprise.optimizers import parameter_groups
 from reprise.randomness import address, numpy_generator, seed_globals
+from reprise.run_directory import RunDirectory
 from reprise.schedules import CosineSchedule
 
 NUM_FEATURES, NUM_LABELS = 4, 3
@@ -126,3 +130,31 @@ def validate(model: nn.Module) -> dict[str, float]:
         autocast=lambda: torch.autocast("cpu", enabled=False),
         count_items=lambda batch: len(batch["labels"]),
     )
+
+
+def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> Run:
+    """Return a run with these callbacks and a loop around the tiny model, ready for `run.loop.run()`.
+
+    It carries on from the last checkpoint in the directory `path`, if there is one. `options` are those of `make_loop`.
+    """
+    directory = RunDirectory(path)
+    for folder in (directory.checkpoints, directory.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    run = Run(directory, config={}, seed=0)
+    run.callbacks = callbacks
+    for callback in callbacks.values():
+        callback.on_run_start(run)
+    run.loop = make_loop(events=CallbackEvents(list(callbacks.values()), run), **options)
+    if directory.last_checkpoint.exists():
+        loop = run.loop
+        state = load_checkpoint(directory.last_checkpoint, loop.model, loop.optimizer, loop.scheduler)
+        loop.load_state_dict(state["loop_state"])
+        for name, callback in callbacks.items():
+            callback.load_state_dict(state["callback_states"][name])
+    return run
+
+
+def end(run: Run, outcome: Outcome = "completed") -> None:
+    """Tell the callbacks that the run ends."""
+    for callback in run.callbacks.values():
+        callback.on_run_end(run, outcome)

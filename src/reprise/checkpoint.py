@@ -93,9 +93,11 @@ def read_checkpoint(path: str | Path, device: torch.device | str | None = None) 
     Raises:
         CheckpointError: if the file is damaged or is no checkpoint.
     """
+    with Path(path).open("rb"):
+        pass  # what cannot be opened is not damaged
     try:
         state = torch.load(path, map_location=device or "cpu", weights_only=True)
-    except (OSError, torch.OutOfMemoryError):
+    except torch.OutOfMemoryError:
         raise
     except Exception as error:  # damaged bytes make the unpickler fail in any way at all
         raise CheckpointError(f"{path} is damaged, or is no checkpoint: {error}") from None

@@ -81,43 +81,52 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
     from hydra.errors import HydraException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    from reprise.config.composing import CONFIG_NAME, check_sweep, compose_and_validate, explain, forced, validated
+    from reprise.config.composing import CONFIG_NAME, check_sweep, explain, mended, validated
+    from reprise.config.overrides import with_texts_quoted
 
-    failures: list[Exception] = []
+    typed, failures = list(sys.argv), []
+    arguments = get_args_parser().parse_args()
 
     def job(composed: DictConfig) -> None:
+        sys.argv = typed  # provenance records it
         try:
             task(validated(composed))
         except Exception as error:
+            failures.append(error)
             if arguments.multirun:
-                raise  # Hydra runs the other jobs, then lets it through
-            failures.append(error)  # Hydra would print a line of its own
+                raise  # Hydra runs the other jobs, then lets it through; from a single one it would print a line more
 
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=CONFIG_NAME)(job)
-    arguments = get_args_parser().parse_args()
-    try:
-        if arguments.multirun:
-            check_sweep(config_dir, arguments.overrides)
-        main()
+
+    def run(overrides: list[str]) -> None:
+        given = dict(zip(arguments.overrides, overrides, strict=True))
+        sys.argv = [typed[0], *(given.get(argument, argument) for argument in typed[1:])]
+        try:
+            main()
+        finally:
+            sys.argv = typed
         if failures:
             raise failures[0]
-    except (HydraException, OmegaConfBaseException) as error:
+
+    overrides = with_texts_quoted(arguments.overrides)
+    try:
+        if arguments.multirun:
+            check_sweep(config_dir, overrides)
+        run(overrides)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        if error in failures:
+            raise
+        # Hydra stops at the first thing it cannot do.
         GlobalHydra.instance().clear()
-        # Hydra stops at the first key it does not know. Compose once more with every key allowed, so that all
-        # problems are found together.
         try:
-            overrides = forced(config_dir, arguments.overrides)
-            compose_and_validate(config_dir, overrides)
-        except (HydraException, OmegaConfBaseException):
+            better = mended(config_dir, overrides, arguments.multirun)
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
             raise explain(error) from None
-        if overrides == arguments.overrides:
+        if better == overrides:
             raise explain(error) from None
-        # All keys are arguments that a target takes, though no config file lists them.
-        sys.argv = [sys.argv[0], *(f"++{a}" if f"++{a}" in overrides else a for a in sys.argv[1:])]
-        main()
-        if failures:
-            raise failures[0] from None
+        run(better)
 
 
 def _exit(code: int, message: str) -> NoReturn:

@@ -81,6 +81,8 @@ def from_pretrained(directory: str | Path, trusted_packages: Sequence[str] = ())
         model: nn.Module = build(config, "model", trusted_packages)
         load_model(model, str(directory / _WEIGHTS))
         return model.eval()
+    if "architectures" not in config:
+        raise InputError(f"{directory} is not an export: its {_CONFIG} names no model")
     transformers = importlib.import_module("transformers")
     (architecture,) = config["architectures"]
     model = getattr(transformers, architecture).from_pretrained(directory, local_files_only=True)

@@ -218,7 +218,7 @@ class Loop:
         self._num_items += num_items
 
     def _close_step(self) -> None:
-        epoch_ends = self.step % self.steps_per_epoch == 0 or self.step == self.total_steps
+        epoch_ends = self.step % self.steps_per_epoch == 0 or self.finished
         if epoch_ends or (self._eval_every_steps is not None and self.step % self._eval_every_steps == 0):
             self._evaluate_now()
         if epoch_ends:

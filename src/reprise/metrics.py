@@ -192,7 +192,8 @@ class LanguageModelMetrics(Metric):
 def weighted_sum(means: Sequence[Tensor], num_items: Sequence[int]) -> float:
     """Return the sum over all items of batch means and their sizes, exact on ragged batches; reads the device once."""
     values = torch.stack(list(means)).float().cpu().tolist()
-    return math.fsum(value * num for value, num in zip(values, num_items, strict=True))
+    # The mean of a batch without items is not a number, and says nothing.
+    return math.fsum(value * num for value, num in zip(values, num_items, strict=True) if num)
 
 
 @dataclass(frozen=True)

@@ -113,14 +113,13 @@ def test_vocabulary_comes_from_the_training_split_only(tmp_path: Path) -> None:
     assert data.splits["val"][0]["input_ids"].tolist()[1:-1] == [unknown, unknown]
 
 
-@pytest.mark.parametrize("hash_seed", ["0", "1"])
-def test_vocabulary_does_not_depend_on_the_process(names: Data, hash_seed: str) -> None:
+def test_vocabulary_does_not_depend_on_the_process(names: Data) -> None:
     code = (
         "from reprise.data.text_classification import load_text_classification as load;"
         "data = load(path=None, tokenizer='word', max_length=16, train_split=0.8, val_split=0.1, seed=1);"
         "print(data.processor.backend_tokenizer.to_str())"
     )
-    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    environment = os.environ | {"PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"}
     output = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert output.stdout.strip() == names.processor.backend_tokenizer.to_str()
 
@@ -144,7 +143,7 @@ def test_batch_is_padded_to_its_longest_text(names: Data) -> None:
     lengths = [len(split[index]["input_ids"]) for index in indices]
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (4, max(lengths))
     assert batch["attention_mask"].sum(1).tolist() == lengths
-    collated = split.collate([split[index] for index in indices])
+    collated = names.collate([split[index] for index in indices])
     assert batch.keys() == collated.keys()
     assert all(torch.equal(batch[name], collated[name]) for name in batch)
 

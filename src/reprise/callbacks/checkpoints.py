@@ -31,7 +31,7 @@ class Checkpoints(Callback):
                 path,
                 extra={
                     "loop_state": loop.state_dict(),
-                    "callback_states": {name: callback.state_dict() for name, callback in run.callbacks.items()},
+                    "callback_states": {name: run.callbacks[name].state_dict() for name in sorted(run.callbacks)},
                 },
             )
 

@@ -1,10 +1,11 @@
 """Writes the model card when the run is complete."""
 
 from reprise.callbacks import Callback, Outcome, Run
-from reprise.model_card import write_model_card
 
 
 class ModelCard(Callback):
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         if outcome == "completed":
+            from reprise.model_card import write_model_card
+
             write_model_card(run.directory)

@@ -59,7 +59,7 @@ def conform(value: Any, annotation: Any, key: str, problems: list[Problem]) -> A
         return _conform_dataclass(value, annotation, key, problems)
     fits, result = _fit(value, annotation, key, problems)
     if not fits:
-        message = f"expected {describe(annotation)}, got {_show(value)}{_advice(value, annotation, key)}"
+        message = f"expected {describe(annotation)}, got {show(value)}{_advice(value, annotation, key)}"
         problems.append(Problem(key, message))
     return result
 
@@ -127,7 +127,7 @@ def _conform_dataclass(value: Any, schema: type, key: str, problems: list[Proble
     if isinstance(value, schema):
         return value
     if not isinstance(value, dict):
-        problems.append(Problem(key, f"expected a mapping, got {_show(value)}"))
+        problems.append(Problem(key, f"expected a mapping, got {show(value)}"))
         return value
     hints = typing.get_type_hints(schema, include_extras=True)
     fields = {str(field.metadata.get("key", field.name)): field for field in dataclasses.fields(schema)}
@@ -150,7 +150,7 @@ def _conform_dataclass(value: Any, schema: type, key: str, problems: list[Proble
     return schema(**result) if len(problems) == num_problems else value
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
     """Return a value as it is written in YAML, where that differs from Python."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -159,7 +159,7 @@ def _show(value: Any) -> str:
 
 def _advice(value: Any, annotation: Any, key: str) -> str:
     if isinstance(value, int | float) and "a text" in describe(annotation):
-        text = _show(value)
+        text = show(value)
         return f"; a text needs quotes here: '{text}' in a file, \"{key}='{text}'\" on the command line"
     if isinstance(value, float) and not math.isfinite(value):
         return ", which is not finite"

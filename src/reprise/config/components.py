@@ -63,8 +63,17 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
         problems.append(Problem("training.monitor", f"no metric produces {monitor!r}; {instead(monitor, produced)}"))
 
     for section_name in ("callbacks", "tracker"):
-        for name, spec in _items(values.get(section_name)):
-            check(spec, f"{section_name}.{name}")
+        entries = _items(values.get(section_name))
+        for name, spec in entries:
+            if isinstance(spec, Mapping) and "_target_" not in spec:
+                others = [
+                    other for other, its_spec in entries if isinstance(its_spec, Mapping) and "_target_" in its_spec
+                ]
+                advice = instead(name, others, f"{section_name}.")
+                message = f"there is none of this name, and a new one needs a _target_; {advice}"
+                problems.append(Problem(f"{section_name}.{name}", message))
+            else:
+                check(spec, f"{section_name}.{name}")
     both = set(values.get("callbacks") or ()) & set(values.get("tracker") or ())
     problems += [Problem(f"tracker.{name}", "a callback has this name already") for name in sorted(both)]
     return problems

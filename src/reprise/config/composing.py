@@ -1,7 +1,8 @@
-"""Composes configs with Hydra, and tells from which file or override a value came."""
+"""Composes configs with Hydra and validates them; all problems come together, each with its origin."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,24 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from reprise.config.components import check_components
-from reprise.config.problems import ConfigError, InputError, Problem, unknown
+from reprise.config.origins import find, origin, sources
+from reprise.config.overrides import (
+    forced,
+    group_problems,
+    is_group,
+    missing_part,
+    parse,
+    removal_problem,
+    with_texts_quoted,
+)
+from reprise.config.problems import ConfigError, InputError, Problem, instead
 from reprise.config.schema import ExperimentConfig
 
 CONFIG_NAME = "train"
@@ -42,12 +52,13 @@ def validated(job: DictConfig, found: Sequence[Problem] = ()) -> Composed:
     """
     hydra_config = HydraConfig.get()
     # Not resolved: the interpolations in an override are about the job's config.
-    overrides = [str(line) for line in OmegaConf.to_container(hydra_config.overrides.task, resolve=False)]
+    task_overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+    overrides = [str(line) for line in task_overrides] if isinstance(task_overrides, list) else []
     values, problems = _resolve(job)
-    for name in [name for name in values if is_group(name, _loader()) and name not in _sections()]:
-        values.pop(name)
-        problems.append(Problem(name, "expected `# @package _global_` as the first line of this file, and keys below it"))
-    if values.get("experiment_name") is None:
+    for name in [name for name in ("experiment", "debug", "sweep") if name in values]:
+        del values[name]
+        problems.append(Problem(name, "the file chosen must begin with the line `# @package _global_`, and hold keys"))
+    if values.get("experiment_name") is None and "experiment_name" not in {problem.key for problem in problems}:
         options = ", ".join(_loader().get_group_options("experiment"))
         problems.append(Problem("experiment", f"nothing was chosen; choose one of: {options}"))
         values["experiment_name"] = "none"
@@ -111,15 +122,20 @@ def mended(config_dir: Path, overrides: Sequence[str], is_sweep: bool) -> list[s
     """
     with _initialized(config_dir):
         parsed = parse(overrides, _loader())
+        for override in parsed:
+            if not override.key_or_group:
+                raise InputError(f"{override.input_line}: expected KEY=VALUE")
         problems = group_problems(parsed, _loader())
         if problems:
             raise ConfigError(problems)
-        removals = [override for override in parsed if override.is_delete() and not _is_group(override.key_or_group)]
+        removals = [
+            override for override in parsed if override.is_delete() and not is_group(override.key_or_group, _loader())
+        ]
         others = [override for override in parsed if override not in removals]
-        lines = forced(others, _loader())
-        first = [_choices(override)[0] for override in parse(lines, _loader())]
-        config = compose(CONFIG_NAME, overrides=first)
+        groups = [_choices(override)[0] for override in others if is_group(override.key_or_group, _loader())]
+        config = compose(CONFIG_NAME, overrides=groups)
         wrong = {str(removal.input_line): removal_problem(removal, config) for removal in removals}
+        lines = forced(others, config, _loader())
     lines += [line for line, problem in wrong.items() if problem is None]
     found = [problem for problem in wrong.values() if problem is not None]
     (check_sweep if is_sweep else compose_and_validate)(config_dir, lines, found)
@@ -142,29 +158,10 @@ def explain(error: Exception) -> InputError:
     return InputError(re.split(r"\nSee https|\n+Config search path", str(error))[0].strip())
 
 
-def origin(key: str, overrides: Sequence[str]) -> str | None:
-    """Return the override or config file that set `key`, the last one if there are several, None if none did."""
-    for override in reversed(OverridesParser.create().parse_overrides(list(overrides))):
-        if _covers(override.key_or_group, key) or _covers(key, override.key_or_group):
-            return f"command line: {str(override.input_line).removeprefix('++')}"
-    loader = _loader()
-    defaults = loader.compute_defaults_list(CONFIG_NAME, list(overrides), RunMode.RUN).defaults
-    for default in reversed(defaults):
-        if default.config_path is None or default.config_path.startswith("hydra/"):
-            continue
-        source = loader.repository.load_config(default.config_path)  # type: ignore[attr-defined]
-        package = default.package or ""
-        if source is None or not (package == "" or _covers(package, key)):
-            continue
-        relative = key[len(package) :].lstrip(".")
-        if relative == "" or _has(source.config, relative):
-            return f"{Path(source.path.removeprefix('file://')).name}/{default.config_path}.yaml"
-    return None
-
-
 def _resolve(job: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
     """Return the plain values, with null and a problem for each interpolation that leads nowhere."""
-    job, problems = job.copy(), []
+    job = job.copy()
+    problems: list[Problem] = []
     while True:
         try:
             values = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
@@ -181,10 +178,28 @@ def _resolve(job: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
 
 def _about_interpolation(message: str, job: DictConfig) -> str:
     match = re.fullmatch(r"Interpolation key '([\w.]+)' not found", message)
-    if match is None:
-        return message
-    keys = [name for name in _flat_keys(job) if "_target_" not in name]
-    return f"${{{match[1]}}} leads to no key; {instead(match[1], keys) if _near(match[1], keys) else 'check its spelling'}"
+    missing = missing_part(job, match[1]) if match else None
+    return f"${{{match[1]}}} leads nowhere: {missing}" if match and missing else message
+
+
+def _aimless_nulls(values: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[Problem]:
+    """Yield a problem for each callback that is set to null, which removes it, but stands in no file."""
+    for section in ("callbacks", "tracker"):
+        entries = values.get(section)
+        entries = entries if isinstance(entries, dict) else {}
+        for name, spec in entries.items():
+            if spec is None and not any(
+                source.sets(f"{section}.{name}") for source in sources(overrides, CONFIG_NAME, _loader())
+            ):
+                others = [other for other in entries if other != name]
+                yield Problem(f"{section}.{name}", f"there is none to remove; {instead(name, others, f'{section}.')}")
+
+
+def _repeats(problem: Problem, job: DictConfig, by_key: Mapping[str, Problem]) -> bool:
+    """Return whether the value is only taken over from another key that has a problem itself."""
+    _, node = find(job, problem.key)
+    match = re.fullmatch(r"\$\{([\w.]+)\}", str(node._value())) if node is not None else None
+    return match is not None and match[1] != problem.key and match[1] in by_key
 
 
 def _with_origin(problem: Problem, overrides: Sequence[str]) -> Problem:
@@ -192,28 +207,28 @@ def _with_origin(problem: Problem, overrides: Sequence[str]) -> Problem:
     source = None
     with contextlib.suppress(HydraException, OmegaConfBaseException):
         while source is None and key:
-            source = origin(key.split("[")[0], overrides)
+            source = origin(key.split("[")[0], overrides, CONFIG_NAME, _loader())
             key = key.rpartition(".")[0]
-    return Problem(problem.key, problem.message, source)
+    message, group = problem.message, problem.key.replace(".", "/")
+    if message.startswith("expected a mapping") and source is not None and is_group(group, _loader()):
+        message += f"; an option is chosen as {group}=…: {', '.join(_loader().get_group_options(group))}"
+    return Problem(problem.key, message, source)
 
 
 def _choices(override: Override) -> list[str]:
+    key = override.get_key_element()
+    if override.is_interval_sweep():  # for sweepers that take one; Hydra's own refuses it
+        return [f"{key}={override.value().start}", f"{key}={override.value().end}"]  # type: ignore[union-attr]
     if not override.is_sweep_override():
         return [str(override.input_line)]
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    choices = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not choices:
+        raise InputError(f"{override.input_line}: expected a sweep over at least one value, got none")
+    return choices
 
 
-def _covers(prefix: str, key: str) -> bool:
-    return key == prefix or key.startswith((f"{prefix}.", f"{prefix}["))
-
-
-def _has(config: DictConfig, key: str) -> bool:
-    node: Any = config
-    for part in key.split("."):
-        if not isinstance(node, DictConfig) or part not in node._content:  # type: ignore[operator]
-            return False
-        node = node._get_node(part)
-    return True
+def _initialized(config_dir: Path) -> initialize_config_dir:
+    return initialize_config_dir(str(config_dir), version_base="1.3", job_name=CONFIG_NAME)
 
 
 def _loader() -> ConfigLoader:

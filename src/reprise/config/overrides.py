@@ -1,6 +1,7 @@
 """Reads overrides of the command line as the person meant them, and finds those that cannot be meant.
 
-Hydra reads `run_id=20261123_060412` as a number with a separator in it, and stops at the first override it cannot apply.
+Hydra reads `run_id=20261123_060412` as a number with a separator in it, and stops at the first override that it
+cannot apply.
 """
 
 import re
@@ -40,13 +41,14 @@ def with_texts_quoted(overrides: Sequence[str]) -> list[str]:
     return quoted
 
 
-def forced(overrides: Sequence[Override], loader: ConfigLoader) -> list[str]:
-    """Return overrides such that none fails because its key does not exist; groups and Hydra's own keys stay."""
+def forced(overrides: Sequence[Override], config: DictConfig, loader: ConfigLoader) -> list[str]:
+    """Return overrides such that none fails because `config` lacks its key; groups and Hydra's own keys stay."""
     return [
         f"++{override.input_line}"
         if override.type is OverrideType.CHANGE
         and not override.is_hydra_override()
         and not is_group(override.key_or_group, loader)
+        and missing_part(config, override.key_or_group) is not None
         else str(override.input_line)
         for override in overrides
     ]
@@ -54,7 +56,7 @@ def forced(overrides: Sequence[Override], loader: ConfigLoader) -> list[str]:
 
 def is_group(key: str, loader: ConfigLoader) -> bool:
     """Return whether `key` is a config group, such as `model` or `training/optimizer`, rather than a key."""
-    return bool(loader.get_group_options(key))
+    return bool(key) and bool(loader.get_group_options(key))
 
 
 def group_problems(overrides: Sequence[Override], loader: ConfigLoader) -> list[Problem]:
@@ -66,7 +68,7 @@ def group_problems(overrides: Sequence[Override], loader: ConfigLoader) -> list[
             continue
         options = loader.get_group_options(group)
         values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
-        for value in (item for value in values for item in (value if isinstance(value, list) else [value])):
+        for value in (item for choice in values for item in (choice if isinstance(choice, list) else [choice])):
             text = value.text if isinstance(value, QuotedString) else value
             source = f"command line: {override.input_line}"
             if not isinstance(text, str):
@@ -78,16 +80,22 @@ def group_problems(overrides: Sequence[Override], loader: ConfigLoader) -> list[
     return problems
 
 
-def deletion_problem(override: Override, config: DictConfig) -> Problem | None:
-    """Return what is wrong with an override that removes a key from `config`, or None."""
+def removal_problem(override: Override, config: DictConfig) -> Problem | None:
+    """Return what is wrong with an override such as `~callbacks.progress`, or None if `config` has the key."""
+    missing = missing_part(config, override.key_or_group, "~")
+    if missing is None:
+        return None
+    return Problem(override.key_or_group, f"cannot be removed: {missing}", f"command line: {override.input_line}")
+
+
+def missing_part(config: DictConfig, key: str, sign: str = "") -> str | None:
+    """Return which key stands in `config` where the dotted `key` leaves it, in words; None if it is there."""
     section: Any = config
-    *path, last = override.key_or_group.split(".")
-    for position, part in enumerate([*path, last]):
-        known = [str(key) for key in section] if isinstance(section, DictConfig) else []
+    parts = key.split(".")
+    for position, part in enumerate(parts):
+        known = [str(name) for name in section] if isinstance(section, DictConfig) else []
         if part not in known:
-            prefix = "".join(f"{above}." for above in path[:position])
-            message = f"cannot be removed: {unknown(part, known, '~' + prefix)}"
-            return Problem(override.key_or_group, message, f"command line: {override.input_line}")
+            return unknown(part, known, sign + "".join(f"{above}." for above in parts[:position]))
         section = section._get_node(part)
     return None
 
@@ -101,11 +109,11 @@ def _quote_values(value: str) -> str:
         return _quote(value)
     if override.value_type is ValueType.ELEMENT:
         return _quote(value) if isinstance(override.value(), bool | int | float) else value
-    listed = re.fullmatch(r"(choice\()(.*)(\))|()([^()]*)()", value)
+    listed = re.fullmatch(r"choice\((?P<inner>.*)\)|(?P<plain>[^()]*)", value)
     if listed is None or not override.is_choice_sweep() or re.search(r"""['"\\[\]{}]""", value):
         return value
-    before, values, after = (group for group in listed.groups() if group is not None)
-    return before + ",".join(_quote_values(item.strip()) for item in values.split(",")) + after
+    # Not as `choice(…)`, from which Hydra's sweeper drops the quotes.
+    return ",".join(_quote_values(item.strip()) for item in (listed["inner"] or listed["plain"]).split(","))
 
 
 def _quote(value: str) -> str:

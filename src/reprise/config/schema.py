@@ -22,6 +22,7 @@ from reprise.config.checking import (
     Probability,
     Range,
     conform,
+    show,
 )
 from reprise.config.problems import ConfigError, InputError, Problem
 
@@ -158,7 +159,7 @@ class ExperimentConfig:
         """Return each key, down to single values, in which the two configs differ; `run_id` does not count."""
         mine, others = (_flat(replace(config, run_id=None).to_dict()) for config in (self, other))
         return [
-            Problem(key, f"{mine.get(key, 'not there')!r} there, {others.get(key, 'not there')!r} asked for")
+            Problem(key, f"{_shown(mine, key)} there, {_shown(others, key)} asked for")
             for key in sorted(mine.keys() | others.keys())
             if mine.get(key, _NOT_THERE) != others.get(key, _NOT_THERE)
         ]
@@ -193,12 +194,16 @@ def text_keys(schema: type = ExperimentConfig, prefix: str = "") -> frozenset[st
         key, annotation = prefix + str(item.metadata.get("key", item.name)), hints[item.name]
         if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
             keys |= text_keys(annotation, f"{key}.")
-        elif set(typing.get_args(annotation) or (annotation,)) <= {str, type(None)}:
+        elif annotation in (str, str | None):
             keys.add(key)
     return frozenset(keys)
 
 
 _NOT_THERE = object()
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return show(values[key]) if key in values else "nothing"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reprise.config.checking import conform
+from reprise.config.checking import conform, show
 from reprise.config.problems import ConfigError, InputError, Problem, instead
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[...
         InputError: if it is not there, cannot be imported, is not callable or is not trusted.
     """
     if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")) or "." not in path:
-        raise InputError(f"expected a dotted path such as package.module.name, got {path!r}")
+        raise InputError(f"expected a dotted path such as package.module.name, got {show(path)}")
     trusted = tuple(trusted_packages)
     if not _is_trusted(path, trusted):
         raise InputError(

@@ -23,6 +23,8 @@ from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(directory)
 batch = tokenizer([{text!r}], return_tensors="pt")"""
 
+Tokens = NDArray[np.int32]
+
 _XZ_WINDOW = 8 * 2**20  # bytes: how far back xz looks
 
 
@@ -43,28 +45,23 @@ def load_language_model(
     and test are kept as splits. `characters` takes its vocabulary from the training split.
 
     Raises:
-        InputError: if a file cannot be read, or a split would hold less than two tokens.
+        InputError: if a file cannot be read, or a split would hold less than two characters.
     """
     texts, about = _read_names(train_split, val_split, seed) if path is None else _read(path, train_split, val_split)
     caveats = list(about.pop("caveats", ()))
+    for name, text in texts.items():
+        if len(text) < 2:
+            raise InputError(f"data.path: the {name} split holds {len(text)} characters; expected 2 or more")
     if tokenizer == "bytes":
         processor = make_byte_tokenizer(max_length=context_length)
-        tokens = {name: np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64) for name, text in texts.items()}
+        tokens = {name: np.frombuffer(text.encode(), np.uint8).astype(np.int32) for name, text in texts.items()}
         character_starts = torch.tensor([byte & 0b1100_0000 != 0b1000_0000 for byte in range(256)])
     else:
         vocabulary = np.setdiff1d(_code_points(texts["train"]), [ord(UNKNOWN_CHARACTER)])
         processor = make_character_tokenizer("".join(map(chr, vocabulary.tolist())), max_length=context_length)
         tokens = {name: _number(_code_points(text), vocabulary) for name, text in texts.items()}
         character_starts = torch.ones(len(processor), dtype=torch.bool)
-        for name, ids in tokens.items():
-            if name != "train" and (ids == 0).any():
-                caveats.append(
-                    f"{int((ids == 0).sum()):,} of {len(ids):,} characters of the {name} split are not in the "
-                    f"training text and count as one unknown character."
-                )
-    for name, ids in tokens.items():
-        if len(ids) < 2:
-            raise InputError(f"data.path: the {name} split holds {len(ids)} tokens; expected 2 or more")
+        caveats += _count_unknown(tokens)
 
     prompt = "\n" if "\n" in texts["train"] else texts["train"][0]
     return Data(
@@ -93,7 +90,7 @@ def load_language_model(
 class WindowSplit:
     """Windows of one array of tokens; what the last one lacks is filled up and not predicted (label -100)."""
 
-    def __init__(self, tokens: NDArray[np.int64], context_length: int) -> None:
+    def __init__(self, tokens: Tokens, context_length: int) -> None:
         self._tokens = tokens
         self._context_length = context_length
         self._stride = context_length - 1  # one token is shared: the last to be predicted is the next to be read
@@ -108,7 +105,7 @@ class WindowSplit:
         """Return `input_ids` and `labels`, (B, `context_length`) each; the model shifts the labels by one token."""
         positions = indices[:, None] * self._stride + np.arange(self._context_length)  # (B, T)
         is_token = positions < len(self._tokens)
-        ids = self._tokens[np.where(is_token, positions, 0)]
+        ids = self._tokens[np.where(is_token, positions, 0)].astype(np.int64)
         # No mask is needed: no token looks ahead at what fills the window up.
         return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(np.where(is_token, ids, -100))}
 
@@ -176,13 +173,23 @@ def _code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
 
 
-def _number(code_points: NDArray[np.uint32], vocabulary: NDArray[np.uint32]) -> NDArray[np.int64]:
+def _number(code_points: NDArray[np.uint32], vocabulary: NDArray[np.uint32]) -> Tokens:
     """Return what the tokenizer would: 1 + place in the sorted vocabulary, or 0; a hundred times as fast."""
     places = np.searchsorted(vocabulary, code_points).clip(max=len(vocabulary) - 1)
-    return np.where(vocabulary[places] == code_points, places + 1, 0)
+    return np.where(vocabulary[places] == code_points, places + 1, 0).astype(np.int32)
 
 
-def _score_unigram(tokens: Mapping[str, NDArray[np.int64]], character_starts: Tensor) -> dict[str, float]:
+def _count_unknown(tokens: Mapping[str, Tokens]) -> list[str]:
+    counts = {name: int((ids == 0).sum()) for name, ids in tokens.items() if name != "train"}
+    return [
+        f"{count:,} of {len(tokens[name]):,} characters of the {name} split do not occur in training and count as one "
+        f"unknown character."
+        for name, count in counts.items()
+        if count
+    ]
+
+
+def _score_unigram(tokens: Mapping[str, Tokens], character_starts: Tensor) -> dict[str, float]:
     """Score frequencies in training, each count one higher, so that none is 0."""
     counts = np.bincount(tokens["train"], minlength=len(character_starts)) + 1.0
     bits = -np.log2(counts / counts.sum())

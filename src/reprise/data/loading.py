@@ -1,5 +1,6 @@
 """Brings batches from a split, in the order of an epoch, from any position, with or without loader processes."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,7 +71,10 @@ class Batches:
 
     def _fetch(self, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:
         if self._num_workers == 0 and not self._pin_memory:
-            yield from map(self._fetcher.__getitem__, addresses)
+            for batch in addresses:
+                with _one_thread():
+                    fetched = self._fetcher[batch]
+                yield fetched
             return
         yield from DataLoader(
             self._fetcher,
@@ -81,6 +85,17 @@ class Batches:
             # Without one of its own the loader would take a draw from the global generator.
             generator=torch.Generator().manual_seed(0),
         )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute as a loader process does: with more threads, sums of floats have other bits."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 class _Fetcher(Dataset[Batch]):

@@ -72,6 +72,7 @@ def read_hub(name: str, columns: Columns) -> dict[str, Table]:
             "data.hub_name: needs `datasets`, which is not installed; install the extra: pip install -e '.[hub]'"
         ) from None
     address, _, configuration = name.partition(":")
+    _ask_hub(address)
     try:
         found = datasets.load_dataset(address, configuration or None)
     except Exception as error:  # whatever the network, the Hub or the data set's own files bring up
@@ -88,6 +89,24 @@ def read_hub(name: str, columns: Columns) -> dict[str, Table]:
     if "train" not in tables:
         raise InputError(f"data.hub_name: {name!r} has no split train; it has {', '.join(found)}")
     return tables
+
+
+def _ask_hub(address: str) -> None:
+    """Find out with one question what `datasets` would try again and again for 23 seconds."""
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        huggingface_hub.dataset_info(address, timeout=10.0)
+    except OfflineModeIsEnabled:
+        pass  # the user means the local cache
+    except (HFValidationError, RepositoryNotFoundError):
+        raise InputError(f"data.hub_name: there is no data set {address!r} on the Hub") from None
+    except Exception as error:
+        raise InputError(
+            f"data.hub_name: the Hub is out of reach ({error}); with HF_HUB_OFFLINE=1 a data set that was loaded "
+            f"before comes from the local cache"
+        ) from error
 
 
 def _hub_table(rows: Any, columns: Columns, class_names: list[str] | None, split: str) -> Table:

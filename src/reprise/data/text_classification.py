@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from reprise.data.split_files import find_split_files
 from reprise.data.splitting import split_rows
 from reprise.data.tables import READERS, Columns, Table, read_hub, read_table
 from reprise.data.tokenization import train_word_tokenizer
-from reprise.data.tokenized_texts import TextSplit, tokenize
+from reprise.data.tokenized_texts import TextSplit, pad, tokenize
 from reprise.pretrained import load_pretrained
 
 _MIN_NAMES_OF_CATEGORY = 30
@@ -60,7 +61,7 @@ def load_text_classification(
 
     return Data(
         splits=splits,
-        collate=splits["train"].collate,
+        collate=partial(pad, padding_id=processor.pad_token_id),
         description=Description(
             task="text-classification",
             labels=tuple(label_names),
@@ -76,10 +77,7 @@ def load_text_classification(
             "pad_token_id": processor.pad_token_id,
         },
         processor=processor,
-        baselines={
-            "most frequent class": lambda: _score_most_frequent(tables),
-            "logistic regression on a bag of words": lambda: _score_bag_of_words(tables),
-        }
+        baselines={"logistic regression on a bag of words": partial(_score_bag_of_words, tables)}
         if "test" in tables
         else {},
         usage=_USAGE.format(text=tables["train"].texts[0][:80], max_length=max_length),
@@ -187,12 +185,6 @@ def _caveats(tables: Mapping[str, Table], num_cut: Mapping[str, int], max_length
         if name != "train" and num_known:
             caveats.append(f"{num_known:,} of {len(table.texts):,} texts of the {name} split also occur in training.")
     return caveats
-
-
-def _score_most_frequent(tables: Mapping[str, Table]) -> dict[str, float]:
-    label, _ = Counter(tables["train"].labels).most_common(1)[0]
-    test = tables["test"].labels
-    return {"accuracy": test.count(label) / len(test)}
 
 
 def _score_bag_of_words(tables: Mapping[str, Table]) -> dict[str, float]:

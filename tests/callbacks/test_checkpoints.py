@@ -1,0 +1,110 @@
+import pytest
+from tiny_loop import make_run
+
+from reprise.callbacks import Callback
+from reprise.callbacks.checkpoints import Checkpoints
+from reprise.checkpoint import content_hash, read_checkpoint
+
+
+class RecordCheckpoints(Callback):
+    """Notes after each step which checkpoints hold which step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_commit(self, run):
+        # Listed last, so that those of this step are there.
+        self.seen.append({path.stem: read_checkpoint(path)["step"] for path in run.directory.checkpoints.iterdir()})
+
+
+def checkpointed(path, scores, every_epochs=None, every_steps=None, **options):
+    """Train three steps an epoch; return which checkpoints held which step after each of them."""
+    values = iter(scores)
+    record = RecordCheckpoints()
+    run = make_run(
+        path,
+        {"checkpoints": Checkpoints(every_epochs, every_steps), "record": record},
+        scores=lambda: {"val/loss": next(values)},
+        max_epochs=len(scores),
+        **options,
+    )
+    run.loop.run()
+    return run, record.seen
+
+
+def test_last_is_written_at_each_epochs_end_and_best_when_it_is_better(tmp_path):
+    _, seen = checkpointed(tmp_path, [2.0, 3.0, 1.0])
+    assert seen[:2] == [{}, {}]
+    assert seen[2] == {"best": 3, "last": 3}
+    assert seen[5] == {"best": 3, "last": 6}
+    assert seen[8] == {"best": 9, "last": 9}
+
+
+def test_of_equal_scores_the_first_stays_the_best(tmp_path):
+    _, seen = checkpointed(tmp_path, [1.0, 1.0, 1.0])
+    assert seen[-1] == {"best": 3, "last": 9}
+
+
+def test_periodic_checkpoints_are_kept_and_independent_of_best_and_last(tmp_path):
+    _, seen = checkpointed(tmp_path, [1.0, 2.0, 2.0, 2.0, 2.0], every_epochs=2)
+    assert seen[-1] == {"best": 3, "last": 15, "epoch_002": 6, "epoch_004": 12}
+
+
+def test_last_is_written_every_so_many_steps_too(tmp_path):
+    _, seen = checkpointed(tmp_path, [1.0, 2.0], every_steps=2)
+    assert [there.get("last") for there in seen] == [None, 2, 3, 4, 4, 6]
+
+
+def test_best_is_written_in_the_middle_of_an_epoch_where_that_is_evaluated(tmp_path):
+    run = make_run(tmp_path, {"checkpoints": Checkpoints()}, eval_every_steps=1, max_steps=2)
+    run.loop.run()
+    assert read_checkpoint(run.directory.best_checkpoint)["step"] == run.loop.best.step
+
+
+def test_last_is_written_when_a_run_ends_in_the_middle_of_an_epoch(tmp_path):
+    run = make_run(tmp_path, {"checkpoints": Checkpoints()}, max_steps=4)
+    run.loop.run()
+    assert read_checkpoint(run.directory.last_checkpoint)["step"] == 4
+
+
+def test_last_is_written_when_a_run_is_interrupted(tmp_path):
+    run = make_run(tmp_path, {"checkpoints": Checkpoints()})
+    run.loop._events._step_end.append(lambda: run.loop.interrupt("test") if run.loop.step == 2 else None)
+    run.loop.run()
+    assert [path.stem for path in run.directory.checkpoints.iterdir()] == ["last"]
+    assert read_checkpoint(run.directory.last_checkpoint)["step"] == 2
+
+
+class Counting(Callback):
+    def __init__(self):
+        self.num_steps = 0
+
+    def on_step_end(self, run):
+        self.num_steps += 1
+
+    def state_dict(self):
+        return {"num_steps": self.num_steps}
+
+
+def test_a_checkpoint_holds_weights_scores_and_what_callbacks_remember(tmp_path):
+    run = make_run(tmp_path, {"checkpoints": Checkpoints(), "counting": Counting()})
+    run.loop.run()
+    state = read_checkpoint(run.directory.last_checkpoint)
+    assert content_hash(state["model_state_dict"]) == content_hash(dict(run.loop.model.state_dict()))
+    assert (state["epoch"], state["step"], state["metrics"]) == (2, 6, run.loop.metrics)
+    assert state["loop_state"]["step"] == 6
+    assert state["callback_states"] == {"checkpoints": {}, "counting": {"num_steps": 6}}
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_the_order_of_callbacks_changes_no_bit_of_a_checkpoint(tmp_path, name):
+    def content(path, order):
+        callbacks = {"checkpoints": Checkpoints(), "counting": Counting(), "early": Callback()}
+        run = make_run(path, {key: callbacks[key] for key in order})
+        run.loop.run()
+        state = read_checkpoint(run.directory.checkpoint(name))
+        # The state of Python, NumPy and torch's own streams is whatever it was before this test.
+        return content_hash({key: value for key, value in state.items() if "rng" not in key and key != "sha256"})
+
+    first = content(tmp_path / "first", ["checkpoints", "counting", "early"])
+    assert content(tmp_path / "second", ["early", "counting", "checkpoints"]) == first

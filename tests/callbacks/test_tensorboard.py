@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_loop import end, make_run
+
+from reprise.callbacks.checkpoints import Checkpoints
+from reprise.callbacks.metrics_log import MetricsLog
+from reprise.callbacks.tensorboard import TensorBoard
+from reprise.metrics import read_metrics
+
+NAMES = ["checkpoints", "tensorboard", "metrics_log"]
+
+
+def logged_run(path, order=NAMES, every_steps=1, **options):
+    callbacks = {
+        "metrics_log": MetricsLog(every_steps),
+        "tensorboard": TensorBoard(),
+        "checkpoints": Checkpoints(every_steps=2),
+    }
+    return make_run(path, {name: callbacks[name] for name in order}, gradient_clip=1.0, **options)
+
+
+def in_event_files(run):
+    """Return (step, value) by name, as TensorBoard shows them."""
+    if not run.directory.tensorboard.exists():
+        return {}
+    accumulator = EventAccumulator(str(run.directory.tensorboard))
+    accumulator.Reload()
+    return {
+        name: [(event.step, np.float32(event.value)) for event in accumulator.Scalars(name)]
+        for name in accumulator.Tags()["scalars"]
+    }
+
+
+def in_metrics_file(run):
+    rows = {}
+    for entry in read_metrics(run.directory.metrics_log):
+        for name, value in entry.metrics.items():
+            rows.setdefault(name, []).append((entry.step, np.float32(value)))
+    return rows
+
+
+def let_time_pass(run):
+    """Make the event files older: TensorBoard reads them in the order of the second in their names."""
+    for path in run.directory.tensorboard.iterdir():
+        *prefix, second, rest = path.name.split(".", 4)
+        path.rename(path.with_name(".".join([*prefix, str(int(second) - 10), rest])))
+
+
+def stop_at(run, step):
+    run.loop._events._step_end.append(lambda: run.loop.interrupt("test") if run.loop.step == step else None)
+
+
+def test_event_files_hold_what_the_metrics_file_holds(tmp_path):
+    run = logged_run(tmp_path, every_steps=2)
+    run.loop.run()
+    end(run)
+    expected = in_metrics_file(run)
+    assert {"train/loss", "val/accuracy", "train/step_loss", "train/learning_rate"} < set(expected)
+    assert in_event_files(run) == expected
+
+
+@pytest.mark.parametrize("order", [NAMES, NAMES[::-1]])
+@pytest.mark.parametrize("interrupted_at", [1, 3, 4])
+def test_after_an_interruption_no_step_is_doubled_and_none_is_missing(tmp_path, order, interrupted_at):
+    first = logged_run(tmp_path, order)
+    stop_at(first, interrupted_at)
+    first.loop.run()
+    end(first, "interrupted")
+    let_time_pass(first)
+    second = logged_run(tmp_path, order)
+    second.loop.run()
+    end(second)
+    found = in_event_files(second)
+    assert found == in_metrics_file(second)
+    assert [step for step, _ in found["train/step_loss"]] == [1, 2, 3, 4, 5, 6]
+
+
+def raise_at(run, step):
+    if run.loop.step == step:
+        raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("order", [NAMES, NAMES[::-1]])
+def test_after_a_kill_steps_that_are_done_again_are_shown_once_and_those_before_are_kept(tmp_path, order):
+    first = logged_run(tmp_path, order)
+    first.loop._events._step_end.append(lambda: raise_at(first, 6))  # the last checkpoint is that of step 4
+    with pytest.raises(RuntimeError):
+        first.loop.run()
+    end(first, "failed")
+    let_time_pass(first)
+    assert len(in_event_files(first)["train/step_loss"]) == 5
+    second = logged_run(tmp_path, order)
+    assert second.loop.step == 4
+    second.loop.run()
+    end(second)
+    found = in_event_files(second)
+    assert [step for step, _ in found["train/step_loss"]] == [1, 2, 3, 4, 5, 6]
+    assert found == in_metrics_file(second)
+
+
+@pytest.mark.parametrize("order", [NAMES, NAMES[::-1]])
+def test_what_a_checkpoint_covers_is_on_disk_when_the_process_is_killed(tmp_path, order):
+    run = logged_run(tmp_path, order)
+    lengths = []
+    run.loop._events._step_end.append(lambda: lengths.append(len(in_event_files(run).get("train/step_loss", []))))
+    run.loop.run()
+    end(run)
+    # At the end of steps 3, 4, 5 and 6, the checkpoints were those of steps 2, 3, 4 and 4.
+    assert all(length >= step for length, step in zip(lengths[2:], (2, 3, 4, 4), strict=True))
+
+
+def test_a_run_that_logs_nothing_leaves_no_event_file(tmp_path):
+    run = logged_run(tmp_path)
+    end(run, "failed")
+    assert not run.directory.tensorboard.exists()
