@@ -56,5 +56,5 @@ def _leave_the_process_as_it_was() -> Iterator[None]:
     num_threads, handlers = torch.get_num_threads(), list(logging.getLogger().handlers)
     yield
     torch.set_num_threads(num_threads)
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
     assert logging.getLogger().handlers == handlers

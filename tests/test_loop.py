@@ -372,3 +372,13 @@ def test_a_step_that_overflows_in_half_precision_is_skipped_and_the_scale_falls(
     other.load_state_dict(loop.state_dict())
     assert other.state_dict()["scaler"] == loop.state_dict()["scaler"]
     assert other._scaler.get_scale() == 2.0**29
+
+
+def test_a_scaled_loss_moves_no_bit_where_nothing_overflows():
+    def trained(scaler):
+        loop = make_loop(gradient_clip=0.5, optimizer=SGD, scaler=scaler)
+        loop.run()
+        return weights(loop), loop.gradient_norm.item()
+
+    # A scale that is a power of two changes exponents only, and clipping must see the gradients without it.
+    assert trained(torch.amp.GradScaler("cpu", init_scale=2.0**10)) == trained(None)

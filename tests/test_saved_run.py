@@ -91,3 +91,14 @@ def test_what_is_not_there_is_refused_with_what_is(finished_run, tmp_path):
 def test_a_run_that_has_no_results_yet_says_so(finished_run, tmp_path):
     (tmp_path / "config.json").write_bytes((finished_run / "config.json").read_bytes())
     assert load_run(tmp_path).results is None
+
+
+def test_what_counts_is_the_best_checkpoint_also_where_the_last_is_another(train_tiny):
+    path = train_tiny("training.monitor_mode=max")  # the highest loss is that of the first epoch
+    run = load_run(path)
+    assert run.results["epoch"] == 1
+    best, last = (content_hash(dict(run.model(name).state_dict())) for name in ("best", "last"))
+    assert run.results["weights_sha256"] == best != last
+    assert run.evaluate()["metrics"] == run.results["metrics"] != run.evaluate("last")["metrics"]
+    exported = dict(from_pretrained(path / "export").state_dict())
+    assert content_hash(exported) == best

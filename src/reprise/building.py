@@ -89,6 +89,9 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str]) -> Tas
     }
     model = model.to(device)
     if config.training.compile:
+        # Now the compiler has to hear of deterministic kernels as well.
+        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=warn_only)
         model.compile()  # in place: the keys of the state stay as they are
     return Task(data, model, metrics, device, choose_autocast(device, config.training.precision), config, model_spec)
 

@@ -49,7 +49,8 @@ def set_determinism(deterministic: Determinism) -> None:
     if deterministic:
         # cuBLAS reads this when its first handle is made; a value that the user has set stays.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(bool(deterministic), warn_only=deterministic is True)
+    # Not torch.use_deterministic_algorithms, which imports the compiler to tell it too: that takes as long as torch.
+    torch.set_deterministic_debug_mode("default" if not deterministic else "warn" if deterministic is True else "error")
     # Uninitialised memory is a debugging aid of the deterministic mode, not part of it, and costs a pass over memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
