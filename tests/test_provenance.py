@@ -10,12 +10,12 @@ from tiny_loop import CPU, Net, make_split
 
 from reprise.data import Data, Description, describe_data, fingerprint, stack
 from reprise.models import describe_model
-from reprise.provenance import _without_credentials, collect_provenance, update_provenance
+from reprise.provenance import _without_credentials, collect_provenance, determinism_in_force, update_provenance
+from reprise.randomness import set_determinism
 
 
-def test_facts_are_measured_and_can_be_written_down(monkeypatch):
-    monkeypatch.setenv("PYTHONHASHSEED", "7")
-    facts = collect_provenance(["experiment=base", "seed=1"], CPU, deterministic="strict")
+def test_facts_are_measured_and_can_be_written_down():
+    facts = collect_provenance(["experiment=base", "seed=1"], CPU)
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert facts["command"] == {"argv": sys.argv, "overrides": ["experiment=base", "seed=1"]}
     packages = facts["environment"]["packages"]
@@ -23,15 +23,25 @@ def test_facts_are_measured_and_can_be_written_down(monkeypatch):
     assert packages["numpy"] == np.__version__
     assert list(packages) == sorted(packages, key=str.lower)
     assert facts["environment"]["python"] == sys.version.split()[0]
-    assert facts["hardware"]["num_threads"] == facts["determinism"]["num_threads"] == torch.get_num_threads()
+    assert facts["hardware"]["num_threads"] == torch.get_num_threads()
     assert facts["hardware"]["device"] == "cpu"
     assert facts["hardware"]["memory_bytes"] > 2**28
-    assert facts["determinism"]["deterministic"] == "strict"
-    assert facts["determinism"]["PYTHONHASHSEED"] == "7"
+
+
+@pytest.mark.parametrize(("deterministic", "mode"), [(False, "default"), (True, "warn"), ("strict", "error")])
+def test_what_decides_about_bits_is_read_from_torch_not_from_the_config(monkeypatch, deterministic, mode):
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    set_determinism(deterministic)
+    torch.set_num_threads(1)
+    facts = determinism_in_force()
+    assert json.loads(json.dumps(facts)) == facts
+    assert (facts["debug_mode"], facts["num_threads"], facts["PYTHONHASHSEED"]) == (mode, 1, "7")
+    assert facts["MKL_CBWR"] is None
 
 
 def test_the_commit_is_the_one_that_is_checked_out():
-    code = collect_provenance([], CPU, True)["code"]
+    code = collect_provenance([], CPU)["code"]
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     if head.returncode:
         pytest.skip("not a git checkout")

@@ -19,7 +19,7 @@ from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError
 from reprise.loop import Loop, NonFiniteError
 from reprise.run_directory import RunDirectory
-from reprise.train import train
+from reprise.train import resume, train
 
 TrainTiny = Callable[..., Path]
 
@@ -40,7 +40,9 @@ def test_run_directory_holds_exactly_the_files_of_the_contract(tmp_path: Path) -
     run = train(compose(*TINY, f"output_dir={tmp_path}", "tracker=tensorboard", "training.checkpoint_every_epochs=1"))
     assert run.parent == tmp_path / "experiments" / "base"
     (events,) = (run / "logs" / "tensorboard").iterdir()
-    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path != events}
+    # The patch is there if the code has changes that are not committed.
+    apart = (events, run / "code.patch")
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path not in apart}
     assert files == {
         "config.json",
         "provenance.json",
@@ -180,6 +182,54 @@ def test_name_of_a_run_with_another_config_is_refused_with_all_differences(tmp_p
     ]
 
 
+def test_extended_run_is_the_longer_run_to_the_bit(tmp_path: Path) -> None:
+    overrides = (*EVERYTHING, f"output_dir={tmp_path}", "training/scheduler=constant")
+    longer = train(compose(*overrides, "training.max_epochs=4"))
+    run = train(compose(*overrides, "training.max_epochs=2", "run_id=extended"))
+    assert resume(run, ["training.max_epochs=4"]) == run
+    assert differences(run_facts(run), run_facts(longer)) == []
+
+
+def test_changes_are_recorded_and_the_config_is_the_one_in_force(tmp_path: Path) -> None:
+    run = RunDirectory(train(compose(*TINY, f"output_dir={tmp_path}")))
+    resume(run.path, ["training.max_epochs=3", "training.checkpoint_every_epochs=1"])
+    assert [attempt["changes"] for attempt in run.read_status()["attempts"]] == [
+        [],
+        [
+            {"key": "training.checkpoint_every_epochs", "from": None, "to": 1},
+            {"key": "training.max_epochs", "from": 2, "to": 3},
+        ],
+    ]
+    assert ExperimentConfig.load(run.config).training.max_epochs == 3
+    card = run.model_card.read_text()
+    assert "`training.max_epochs` from `2` to `3`" in card
+
+
+def test_run_carried_on_without_changes_needs_nothing_but_its_directory(tmp_path: Path) -> None:
+    run = train(compose(*TINY, f"output_dir={tmp_path / 'before'}"))
+    moved = (tmp_path / "before").rename(tmp_path / "after") / run.relative_to(tmp_path / "before")
+    before = run_facts(moved)
+    assert resume(moved) == moved
+    assert resume(moved, ["data.num_workers=1"]) == moved
+    assert run_facts(moved) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.max_epoch=3", r"training\.max_epoch: unknown; did you mean `training\.max_epochs`"),
+        ("training.max_epochs=many", r"training\.max_epochs: expected an integer"),
+        ("run_id=other", "run_id: says where the run lies"),
+        ("callbacks.progress.second=1", r"callbacks\.progress\.second: .*did you mean `callbacks\.progress\.seconds`"),
+    ],
+)
+def test_change_that_cannot_be_made_leaves_the_run_as_it_was(override: str, message: str, finished_run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
+    with pytest.raises(ConfigError, match=message):
+        resume(finished_run, [override])
+    assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")} == before
+
+
 def test_mistake_found_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.num_heads"):
         train(compose(*TINY, f"output_dir={tmp_path}", "model.num_heads=3"))
@@ -212,7 +262,7 @@ def test_run_that_failed_after_training_finishes_without_training_again(
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("reprise.train.export_model", failing)
+        patch.setattr("reprise.attempt.export_model", failing)
         with pytest.raises(OSError, match="no space left"):
             train(composed)
         patch.undo()

@@ -91,6 +91,8 @@ class Loop:
 
         self.step = 0
         """Optimizer steps done."""
+        self.epoch = 1
+        """The epoch that is under way or has just ended, from 1."""
         self.best: Best | None = None
         self.metrics: dict[str, float] = {}
         """All metrics of the last evaluation."""
@@ -122,13 +124,13 @@ class Loop:
         self._num_items = 0
 
     @property
-    def epoch(self) -> int:
-        """Return the epoch of the last step, from 1; 1 before the first step."""
-        return max(0, self.step - 1) // self.steps_per_epoch + 1
-
-    @property
     def finished(self) -> bool:
         return self.step >= self.total_steps or self.stop_reason is not None
+
+    @property
+    def scales_loss(self) -> bool:
+        """Return whether steps with gradients that are not finite are left out, as half precision needs it."""
+        return self._scaler is not None
 
     def num_samples_seen(self, step: int, num_samples: int) -> int:
         """Return how many samples `step` steps train on, if an epoch has `num_samples`."""
@@ -144,6 +146,7 @@ class Loop:
         with contextlib.closing(self._batches.stream(first_batch)) as stream:  # type: ignore[type-var]
             while not self.finished and self.interruption is None:
                 position = self.step % self.steps_per_epoch
+                self.epoch = self.step // self.steps_per_epoch + 1
                 if position == 0:
                     self._events.epoch_start()
                 num_left = len(self._batches) - position * self._gradient_accumulation
@@ -177,6 +180,7 @@ class Loop:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step = state["step"]
+        self.epoch = max(0, self.step - 1) // self.steps_per_epoch + 1
         self.best = None if state["best"] is None else Best(**state["best"])
         self.metrics = dict(state["metrics"])
         self.stop_reason = state["stop_reason"]

@@ -3,9 +3,11 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,10 +17,27 @@ from urllib.parse import urlsplit, urlunsplit
 import torch
 
 from reprise.atomic_file import write_json
+from reprise.comparison import Difference, compare
+
+# Environment variables that move bits; of the others nothing is recorded.
+_VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "PYTHONHASHSEED",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "NVIDIA_TF32_OVERRIDE",
+)
+_COMPARED = ("code", "environment", "hardware")
 
 
-def collect_provenance(overrides: Sequence[str], device: torch.device, deterministic: bool | str) -> dict[str, Any]:
+def collect_provenance(overrides: Sequence[str], device: torch.device) -> dict[str, Any]:
     """Return what is known before there is any data or model."""
+    packages = {
+        name: distribution.version
+        for distribution in sorted(metadata.distributions(), key=lambda d: str(d.name).lower())
+        if (name := distribution.name)
+    }
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code": _code(),
@@ -26,26 +45,82 @@ def collect_provenance(overrides: Sequence[str], device: torch.device, determini
         "environment": {
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {
-                name: distribution.version
-                for distribution in sorted(metadata.distributions(), key=lambda d: str(d.name).lower())
-                if (name := distribution.name)
-            },
+            "packages": packages,
+            "not_as_locked": _not_as_locked(packages),
         },
         "hardware": _hardware(device),
-        "determinism": {
-            "deterministic": deterministic,
-            "num_threads": torch.get_num_threads(),
-            "float32_matmul_precision": torch.get_float32_matmul_precision(),
-            **{name: os.environ.get(name) for name in ("CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED")},
-        },
     }
+
+
+def determinism_in_force() -> dict[str, Any]:
+    """Return the settings that decide about the bits of a computation, as they are now."""
+    return {
+        "debug_mode": ("default", "warn", "error")[torch.get_deterministic_debug_mode()],
+        "num_threads": torch.get_num_threads(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+        **{name: os.environ.get(name) for name in _VARIABLES},
+    }
+
+
+def drift(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """Return the facts about code, environment and hardware in which two provenances differ, the recorded one first."""
+    return compare(*({part: facts.get(part) for part in _COMPARED} for facts in (recorded, now)))
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return the facts in a provenance file."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(facts, dict)
+    return facts
 
 
 def update_provenance(path: Path, **facts: Any) -> None:
     """Add facts to a provenance file; what is there already stays."""
     if path.exists():
-        write_json(path, facts | json.loads(path.read_text(encoding="utf-8")))
+        write_json(path, facts | read_provenance(path))
+
+
+def code_patch() -> bytes | None:
+    """Return what `git apply` turns the recorded commit into the code in use with; None if there is nothing.
+
+    It holds all changes to tracked files, and files under `src`, `configs` and `scripts` that git does not track yet.
+    """
+    root = _git(Path(__file__).parent, "rev-parse", "--show-toplevel")
+    if root is None:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        # An index of our own, so that the user's is not touched.
+        environment = {**os.environ, "GIT_INDEX_FILE": str(Path(scratch) / "index")}
+
+        def git(*arguments: str) -> bytes:
+            command = ["git", "-C", root, *arguments]
+            return subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True).stdout
+
+        try:
+            git("read-tree", "HEAD")
+            git("add", "--update")
+            present = [name for name in ("src", "configs", "scripts") if (Path(root) / name).is_dir()]
+            git("add", "--", *present)
+            return git("diff", "--cached", "--binary", "--full-index", "HEAD") or None
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+
+def _not_as_locked(packages: Mapping[str, str]) -> dict[str, list[str]] | None:
+    """Return the installed packages that `requirements.lock` has in another version, with both; None without a lock."""
+    lock = Path(__file__).parents[2] / "requirements.lock"
+    if not lock.is_file():
+        return None
+    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+    installed = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in packages.items()}
+    return {
+        name: [version, installed[name]]
+        for name, version in locked.items()
+        if name in installed and installed[name] != version
+    }
 
 
 def _code() -> dict[str, Any]:

@@ -7,12 +7,13 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from reprise.atomic_file import write_json
+from reprise.comparison import Difference
 from reprise.config import ConfigError, InputError, Problem
 from reprise.config.schema import name_problem
 
@@ -26,6 +27,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.provenance = self.path / "provenance.json"
+        self.code_patch = self.path / "code.patch"
         self.status = self.path / "status.json"
         self.checkpoints = self.path / "checkpoints"
         self.best_checkpoint = self.checkpoints / "best.pt"
@@ -104,8 +106,12 @@ class RunDirectory:
             return status
         return {}
 
-    def begin_attempt(self) -> None:
-        """Record that this process works on the run from now on."""
+    def begin_attempt(self, changes: Sequence[Difference] = (), drift: Sequence[Difference] = ()) -> None:
+        """Record that this process works on the run from now on.
+
+        `changes`: keys of the config that are others than before. `drift`: facts about code and machine that are others
+        than those the run was started with.
+        """
         attempts = self.read_status().get("attempts", [])
         for attempt in attempts:
             if attempt["ended"] is None:
@@ -115,6 +121,8 @@ class RunDirectory:
             "ended": None,
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "changes": [{"key": change.key, "from": change.first, "to": change.second} for change in changes],
+            "drift": [{"fact": fact.key, "recorded": fact.first, "now": fact.second} for fact in drift],
             "from_step": 0,
             "to_step": None,
             "status": "running",

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from conftest import CONFIGS, TINY, compose
 
+from reprise.comparison import Difference
 from reprise.config import ConfigError, ExperimentConfig, InputError, ModelConfig, TrainingConfig
 from reprise.config.schema import name_problem, text_keys
 
@@ -159,10 +160,10 @@ def test_splits_of_more_than_everything_are_refused() -> None:
 def test_differences_are_those_of_single_values_without_the_run_id() -> None:
     one = ExperimentConfig(run_id="one", model=ModelConfig(arguments={"num_heads": 4}))
     two = replace(one, run_id="two", seed=1, training=TrainingConfig(max_steps=3), model=ModelConfig())
-    assert [(difference.key, difference.message) for difference in one.differences(two)] == [
-        ("model.num_heads", "4 there, nothing asked for"),
-        ("seed", "42 there, 1 asked for"),
-        ("training.max_steps", "null there, 3 asked for"),
+    assert one.differences(two) == [
+        Difference("model.num_heads", 4, None),
+        Difference("seed", 42, 1),
+        Difference("training.max_steps", None, 3),
     ]
     assert one.differences(replace(one, run_id=None)) == []
 

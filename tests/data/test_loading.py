@@ -162,14 +162,3 @@ def test_a_resumed_stream_loads_nothing_to_throw_it_away():
     made = batches(Counting)
     take(made.stream(302), 1)  # the last batch of epoch 100
     assert asked == made.order(100)[8:].tolist()
-
-
-class Broken(FromGlobals):
-    def __getitem__(self, index):
-        raise ValueError(f"row {index} is broken")
-
-
-def test_an_error_in_a_sample_reaches_the_user():
-    for num_workers in (0, 1):
-        with pytest.raises(ValueError, match="row 0 is broken"):
-            list(batches(Broken, shuffle=False, num_workers=num_workers))

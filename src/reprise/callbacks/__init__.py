@@ -30,13 +30,17 @@ class Run:
     seed: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Facts about code, environment and hardware."""
+    code_patch: bytes | None = None
+    """What has to be applied to the recorded commit to get the code in use."""
     record: Mapping[str, str] = field(default_factory=dict)
     """Hydra's record of the overrides: texts of the files of `.hydra`, by file name."""
+    callbacks: Mapping[str, "Callback"] = field(default_factory=dict)
+    is_changed: bool = False
+    """Whether this attempt carries on with another config than the one before."""
     data: Data = field(init=False)
     model: nn.Module = field(init=False)
     device: torch.device = field(init=False)
     loop: Loop = field(init=False)
-    callbacks: Mapping[str, "Callback"] = field(init=False)
     results: Mapping[str, Any] | None = None
     """Content of `results/metrics.json`, once the best checkpoint was scored on the test split."""
 

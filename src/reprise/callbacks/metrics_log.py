@@ -1,5 +1,6 @@
 """Writes `metrics.jsonl`: one line for each step that has something to say."""
 
+import math
 from typing import Any
 
 from reprise.callbacks import Callback, Outcome, Run
@@ -30,7 +31,8 @@ class MetricsLog(Callback):
             return
         assert loop.loss is not None
         loop.log({"train/step_loss": finite(loop.loss, "training loss", loop.step)})
-        if loop.gradient_norm is not None:
+        # In half precision a step whose gradients overflow is left out, and the scale of the loss falls: no failure.
+        if loop.gradient_norm is not None and not (loop.scales_loss and not math.isfinite(loop.gradient_norm)):
             loop.log({"train/gradient_norm": finite(loop.gradient_norm, "gradient norm", loop.step)})
         loop.log({"train/learning_rate": float(loop.scheduler.get_last_lr()[0])})
 

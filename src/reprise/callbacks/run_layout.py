@@ -3,7 +3,7 @@
 import logging
 from datetime import UTC, datetime
 
-from reprise.atomic_file import write_json, write_text
+from reprise.atomic_file import atomic_file, write_json, write_text
 from reprise.callbacks import Callback, Outcome, Run
 
 
@@ -18,6 +18,9 @@ class RunLayout(Callback):
             if not (directory.hydra / name).exists():
                 write_text(directory.hydra / name, text)
         if not directory.provenance.exists():
+            if run.code_patch is not None:
+                with atomic_file(directory.code_patch) as file:
+                    file.write(run.code_patch)
             write_json(directory.provenance, dict(run.provenance))
         # Last, since a directory with a config is a run.
         if not directory.config.exists():

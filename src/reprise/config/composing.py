@@ -96,6 +96,36 @@ def compose_and_validate(config_dir: Path, overrides: Sequence[str], found: Sequ
         return validated(job, found)
 
 
+def with_overrides(
+    config: ExperimentConfig, overrides: Sequence[str], trusted_packages: Sequence[str]
+) -> ExperimentConfig:
+    """Return a saved config with the values that KEY=VALUE overrides give.
+
+    Raises:
+        ConfigError: with all that is wrong in the result, and for keys that say where the run lies.
+    """
+    values = config.to_dict()
+    problems: list[Problem] = []
+    try:
+        parsed = parse(with_texts_quoted(overrides))
+    except OverrideParseException as error:
+        raise explain(error) from None
+    for override in parsed:
+        *sections, name = override.key_or_group.split(".")
+        section: Any = values
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if override.is_delete() or override.is_sweep_override() or not isinstance(section, dict):
+            problems.append(Problem(override.key_or_group, f"expected KEY=VALUE, got {override.input_line!r}"))
+        elif override.key_or_group in ("experiment_name", "run_id", "output_dir"):
+            problems.append(Problem(override.key_or_group, "says where the run lies, and stays as it is"))
+        else:
+            section[name] = override.value()
+    trusted = values | {"trusted_packages": list(trusted_packages)}
+    problems += check_components(trusted)
+    return ExperimentConfig.from_dict(values, problems)
+
+
 def check_sweep(config_dir: Path, overrides: Sequence[str], found: Sequence[Problem] = ()) -> None:
     """Check every value that a sweep gives to a key, beside the first values of all other keys.
 

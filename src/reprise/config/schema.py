@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from reprise.atomic_file import write_json
+from reprise.comparison import Difference, compare
 from reprise.config.checking import (
     Fraction,
     NonNegativeFloat,
@@ -22,7 +23,6 @@ from reprise.config.checking import (
     Probability,
     Range,
     conform,
-    show,
 )
 from reprise.config.problems import ConfigError, InputError, Problem
 
@@ -155,14 +155,9 @@ class ExperimentConfig:
         assert isinstance(values, dict)
         return values
 
-    def differences(self, other: "ExperimentConfig") -> list[Problem]:
+    def differences(self, other: "ExperimentConfig") -> list[Difference]:
         """Return each key, down to single values, in which the two configs differ; `run_id` does not count."""
-        mine, others = (_flat(replace(config, run_id=None).to_dict()) for config in (self, other))
-        return [
-            Problem(key, f"{_shown(mine, key)} there, {_shown(others, key)} asked for")
-            for key in sorted(mine.keys() | others.keys())
-            if mine.get(key, _NOT_THERE) != others.get(key, _NOT_THERE)
-        ]
+        return compare(replace(self, run_id=None).to_dict(), replace(other, run_id=None).to_dict())
 
     def save(self, path: str | Path) -> None:
         """Write the config to `path` as JSON."""
@@ -197,20 +192,6 @@ def text_keys(schema: type = ExperimentConfig, prefix: str = "") -> frozenset[st
         elif annotation in (str, str | None):
             keys.add(key)
     return frozenset(keys)
-
-
-_NOT_THERE = object()
-
-
-def _shown(values: dict[str, Any], key: str) -> str:
-    return show(values[key]) if key in values else "nothing"
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict) or not value:
-        return {prefix: value}
-    parts = [_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
-    return {key: item for part in parts for key, item in part.items()}
 
 
 def _plain(value: Any) -> Any:

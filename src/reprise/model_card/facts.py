@@ -62,6 +62,10 @@ def list_at(source: Any, *path: str) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else []
 
 
+def mappings_at(source: Any, *path: str) -> list[Mapping[str, Any]]:
+    return [item for item in list_at(source, *path) if isinstance(item, Mapping)]
+
+
 def as_number(value: Any) -> float | None:
     """Return a plain number; of NumPy's scalars and tensors of one element, too."""
     if value is None or isinstance(value, bool | str | bytes):

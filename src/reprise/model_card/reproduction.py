@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from reprise.model_card.facts import Facts, at, list_at, mapping_at, number_at, text_at
+from reprise.model_card.facts import Facts, at, list_at, mapping_at, mappings_at, number_at, text_at
 from reprise.model_card.figures import binary_size, count, duration, figure
 from reprise.model_card.markdown import code, escape, fenced, one_line, table
 from reprise.model_card.sections import NOT_RECORDED, recorded, recorded_code
 
 _PACKAGES = ("reprise", "torch", "transformers", "numpy", "hydra-core")
+_MAX_DRIFT = 5
 _DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _IMPORT = re.compile(r"(?:import|from) [^(\\]*")
 
@@ -24,13 +25,9 @@ def how_to_use(facts: Facts) -> str:
 
 
 def reproducibility(facts: Facts) -> str:
-    return "\n\n".join(
-        [
-            _commands(facts),
-            _promise(facts),
-            table(["Fact", "Value"], [*_origin(facts), *_environment(facts), *_hardware(facts), *_cost(facts)]),
-        ]
-    )
+    rows = [*_origin(facts), *_environment(facts), *_hardware(facts), *_cost(facts)]
+    parts = [_commands(facts), _promise(facts), table(["Fact", "Value"], rows), _history(facts)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _example(facts: Facts) -> str:
@@ -81,8 +78,15 @@ def _commands(facts: Facts) -> str:
     num_threads = number_at(facts.config, "num_threads")
     if num_threads is not None and "num_threads" not in {_key(argument) for argument in arguments}:
         arguments.append(f"num_threads={num_threads:.0f}")
+    for attempt in _attempts(facts):
+        for change in mappings_at(attempt, "changes"):
+            key = one_line(text_at(change, "key") or "")
+            arguments = [argument for argument in arguments if _key(argument) != key]
+            arguments.append(f"++{key}={json.dumps(at(change, 'to'), default=str)}")
     commit = text_at(facts.provenance, "code", "commit")
     lines = [f"git checkout {shlex.quote(one_line(commit))}"] if commit else []
+    if commit and at(facts.provenance, "code", "dirty") is True and facts.run:
+        lines.append(f"git apply {shlex.quote(one_line(facts.run_path) + '/code.patch')}")
     lines.append(shlex.join(["python", "scripts/train.py", *arguments]))
     return f"The same training as a new run:\n\n{fenced(chr(10).join(lines), 'bash')}"
 
@@ -128,12 +132,50 @@ def _origin(facts: Facts) -> list[list[str]]:
         ["Data, sha256", f"{', '.join(hashes)} (first 12 digits)" if hashes else NOT_RECORDED],
         ["Initial weights, sha256", recorded_code(text_at(facts.provenance, "model", "initial_sha256"))],
         ["Weights of the figures, sha256", recorded_code(text_at(facts.results, "weights_sha256"))],
-        ["Attempts", _attempts(facts)],
+        ["Attempts", _summary(facts)],
     ]
 
 
-def _attempts(facts: Facts) -> str:
-    attempts = [attempt for attempt in list_at(facts.status, "attempts") if isinstance(attempt, Mapping)]
+def _attempts(facts: Facts) -> list[Mapping[str, Any]]:
+    return mappings_at(facts.status, "attempts")
+
+
+def _history(facts: Facts) -> str:
+    """Return how the run went on after its first attempt; empty if it went through in one."""
+    attempts = _attempts(facts)
+    if len(attempts) < 2:
+        return ""
+    rows = []
+    for number, attempt in enumerate(attempts, 1):
+        changes = [
+            f"{code(text_at(change, 'key') or '')} from {_value(at(change, 'from'))} to {_value(at(change, 'to'))}"
+            for change in mappings_at(attempt, "changes")
+        ]
+        drifted = [
+            f"{code(text_at(fact, 'fact') or '')} from {_value(at(fact, 'recorded'))} to {_value(at(fact, 'now'))}"
+            for fact in mappings_at(attempt, "drift")
+        ]
+        ended = "the last" if number == len(attempts) else escape(text_at(attempt, "status") or "")
+        rows.append(
+            [
+                str(number),
+                escape(text_at(attempt, "started") or ""),
+                figure(int(number_at(attempt, "from_step") or 0)),
+                ended,
+                "; ".join(changes) or "—",
+                "; ".join(drifted[:_MAX_DRIFT]) + (" …" if len(drifted) > _MAX_DRIFT else "") or "—",
+            ]
+        )
+    headers = ["Attempt", "Started", "From step", "Ended", "Changes of the config", "Other than at the first start"]
+    return "### History\n\n" + table(headers, rows)
+
+
+def _value(value: Any) -> str:
+    return code(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _summary(facts: Facts) -> str:
+    attempts = _attempts(facts)
     if not attempts:
         return NOT_RECORDED
     if len(attempts) == 1:

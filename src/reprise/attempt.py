@@ -1,0 +1,171 @@
+"""One attempt at a run: objects wired, loop run, results out; however it ends, that is recorded."""
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from reprise.building import Task, build_task
+from reprise.callbacks import CallbackEvents, Outcome, Run
+from reprise.checkpoint import load_checkpoint
+from reprise.command_line import Interrupted
+from reprise.config import ExperimentConfig, InputError
+from reprise.config.targets import build
+from reprise.data import describe_data
+from reprise.export import export_model
+from reprise.loop import Loop, num_steps_per_epoch, num_total_steps
+from reprise.models import describe_model
+from reprise.optimizers import parameter_groups
+from reprise.provenance import determinism_in_force, update_provenance
+from reprise.randomness import restore_rng_state
+from reprise.results import measure_cost, shapes, write_results
+
+logger = logging.getLogger(__name__)
+
+
+def attempt(run: Run, config: ExperimentConfig) -> None:
+    """Work on the run until it is complete, or until something stops it; every callback hears how it ended.
+
+    `config` says what to build; `run.config` is what is recorded.
+
+    Raises:
+        InputError: if the config cannot be carried out.
+        Interrupted: if a signal stopped it after saving.
+    """
+    directory, error = run.directory, None
+    try:
+        with _interrupted_by_signals(run):
+            _carry_out(run, config)
+    except BaseException as stopped_by:
+        error = stopped_by
+    outcome: Outcome = "completed"
+    if isinstance(error, KeyboardInterrupt):
+        outcome = "interrupted"
+    elif error is not None:
+        outcome = "failed"
+        if not isinstance(error, InputError):
+            logger.error("the run failed: %s", error, exc_info=error)
+    for name, callback in run.callbacks.items():
+        try:
+            callback.on_run_end(run, outcome)
+        except Exception as raised:
+            logger.exception("callback %s failed at the end of the run", name)
+            error, outcome = error or raised, "completed" if error else "failed"
+    step = run.loop.step if hasattr(run, "loop") else None
+    reason = f"{type(error).__name__}: {error}" if error is not None else _reason(run.loop)
+    directory.end_attempt(outcome, reason, step)
+    if error is not None:
+        raise error
+
+
+def _carry_out(run: Run, config: ExperimentConfig) -> None:
+    started = time.monotonic()
+    for callback in run.callbacks.values():
+        callback.on_run_start(run)
+    logger.info("run directory: %s", run.directory.path)
+    task = build_task(config, config.trusted_packages)
+    run.data, run.model, run.device = task.data, task.model, task.device
+    update_provenance(
+        run.directory.provenance,
+        determinism=determinism_in_force(),
+        data=describe_data(task.data),
+        model=describe_model(task.model) | shapes(task),
+        usage=task.data.usage,
+    )
+    run.loop = _build_loop(run, task)
+    first_step = _restore(run)
+    run.directory.resume_attempt_from(first_step)
+
+    run.loop.run()
+    if run.loop.interruption is not None and not run.loop.finished:
+        raise Interrupted(f"by {run.loop.interruption} after step {run.loop.step}, saved")
+
+    cost = measure_cost(run.loop, first_step, time.monotonic() - started, len(task.data.splits["train"]), task.device)
+    run.results = write_results(task, run.directory)
+    export_model(task.model, task.data, task.model_spec, run.directory.export)
+    update_provenance(run.directory.provenance, cost=cost)
+
+
+def _build_loop(run: Run, task: Task) -> Loop:
+    training = task.config.training
+    batches = task.batches("train")
+    steps_per_epoch = num_steps_per_epoch(len(batches), training.gradient_accumulation)
+    optimizer = build(
+        training.optimizer,
+        "training.optimizer",
+        task.config.trusted_packages,
+        params=parameter_groups(task.model, training.weight_decay),
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+    )
+    scheduler = build(
+        training.scheduler,
+        "training.scheduler",
+        task.config.trusted_packages,
+        optimizer=optimizer,
+        warmup_steps=training.warmup_steps,
+        total_steps=num_total_steps(steps_per_epoch, training.max_epochs, training.max_steps),
+    )
+    return Loop(
+        task.model,
+        optimizer,
+        scheduler,
+        batches,
+        lambda: task.evaluate("val"),
+        CallbackEvents(list(run.callbacks.values()), run),
+        seed=task.config.seed,
+        max_epochs=training.max_epochs,
+        max_steps=training.max_steps,
+        gradient_accumulation=training.gradient_accumulation,
+        gradient_clip=training.gradient_clip,
+        eval_every_steps=training.eval_every_steps,
+        device=task.device,
+        autocast=task.autocast,
+        scaler=torch.amp.GradScaler(task.device.type) if training.precision == "fp16" else None,
+        monitor=training.monitor,
+        monitor_mode=training.monitor_mode,
+        count_items=task.data.count_items,
+    )
+
+
+def _restore(run: Run) -> int:
+    """Put everything into the state of the last checkpoint, if there is one; return its step."""
+    path, loop = run.directory.last_checkpoint, run.loop
+    if not path.exists():
+        return 0
+    state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
+    loop.load_state_dict(state["loop_state"])
+    for name, callback in run.callbacks.items():
+        callback.load_state_dict(state["callback_states"][name])
+    restore_rng_state(state)
+    if run.is_changed:
+        loop.stop_reason = None  # what ended training then may not end it now
+    logger.info("carrying on from step %d of %d", loop.step, loop.total_steps)
+    return loop.step
+
+
+def _reason(loop: Loop) -> str:
+    return loop.stop_reason or f"{loop.step} steps done"
+
+
+@contextmanager
+def _interrupted_by_signals(run: Run) -> Iterator[None]:
+    """On SIGINT, SIGTERM or SIGUSR1 finish the step and save; at the second, or outside the loop, stop at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        loop: Loop | None = getattr(run, "loop", None)
+        if loop is None or loop.finished or loop.interruption is not None:
+            raise Interrupted(f"by {name}")
+        loop.interrupt(name)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
