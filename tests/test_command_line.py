@@ -251,7 +251,8 @@ def test_a_run_says_where_it_is_on_the_last_line_and_refuses_another_config(comm
     _, code, _, err = command(*arguments, "seed=1", task=task)
     assert code == 2
     assert err == (
-        "Error: the run '1_0' exists with another config; choose another run_id\n\n"
+        "Error: the run '1_0' exists with another config; choose another run_id, or change it with "
+        "scripts/resume.py outputs/experiments/base/1_0\n\n"
         "  seed\n      42 there, 1 asked for\n"
     )
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
+from reprise.checklist import Check
 from reprise.config import CardConfig, ExperimentConfig, InputError
 from reprise.metrics import MetricEntry
 from reprise.model_card import generate_model_card, write_model_card
@@ -63,7 +65,7 @@ PROVENANCE: dict[str, Any] = {
         "gpus": [],
         "num_threads": 1,
     },
-    "determinism": {"deterministic": True},
+    "determinism": {"debug_mode": "warn", "nondeterministic_operations": []},
     "data": {
         "name": "pets",
         "task": "image-classification",
@@ -87,7 +89,14 @@ PROVENANCE: dict[str, Any] = {
         "logits_shape": [2],
     },
     "usage": 'import torch\n\nbatch = {"pixel_values": torch.zeros(2, 1, 8, 8)}',
-    "cost": {"wall_seconds": 83.2, "samples_per_second": 910.0, "peak_memory_bytes": 2**29},
+    "cost": {
+        "from_step": 20,
+        "wall_seconds": 83.2,
+        "wall_seconds_all_attempts": 190.5,
+        "samples_per_second": 910.0,
+        "peak_memory_bytes": 2**29,
+        "energy_joules": None,
+    },
 }
 STATUS = {"status": "completed", "reason": None, "attempts": [{"from_step": 0}, {"from_step": 20}]}
 CONFIG = ExperimentConfig(experiment_name="pets", run_id="one", num_threads=1, card=CardConfig(license="MIT"))
@@ -379,7 +388,8 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     )
     status = {"status": "failed", "reason": HOSTILE}
     metrics = {**METRICS, f"test/{HOSTILE}": 1.0}
-    text = card(tmp_path, values, metrics, provenance=provenance, results=results, status=status)
+    checks = [Check(HOSTILE, "failed", HOSTILE)]
+    text = card(tmp_path, values, metrics, provenance=provenance, results=results, status=status, checklist=checks)
 
     assert metadata(text)["model-index"][0]["results"][0]["dataset"]["name"].startswith("a|b`c`<img")
     body = text.split("\n---\n", 1)[1]
@@ -458,12 +468,53 @@ def test_command_repeats_the_run_under_a_new_name(tmp_path: Path) -> None:
     assert f"\ngit checkout {PROVENANCE['code']['commit']}\n" in text
     assert row(text, "Attempts") == ["Attempts", "2: stopped 1 time, resumed from step 20"]
     assert row(text, "Packages") == ["Packages", "torch 2.12.0"]
+
+
+def test_cost_is_told_for_all_attempts_and_what_is_unknown_is_called_so(tmp_path: Path) -> None:
+    text = card(tmp_path)
+    last = "1 min 23 s for the last attempt, from step 20"
+    assert row(text, "Wall time") == ["Wall time", f"3 min 10 s in 2 attempts; {last}"]
+    assert row(text, "Peak memory") == ["Peak memory", "512 MiB of the whole process"]
+    assert row(text, "Energy") == ["Energy", "not measured"]
+    text = card(tmp_path, provenance=changed(PROVENANCE, cost__wall_seconds_all_attempts=None))
+    unknown = "how long all 2 attempts took is not known, since one was killed"
+    assert row(text, "Wall time") == ["Wall time", f"{last}; {unknown}"]
+    text = card(tmp_path, status={"status": "completed", "attempts": [{"from_step": 0}]})
     assert row(text, "Wall time") == ["Wall time", "1 min 23 s"]
+    text = card(tmp_path, provenance=changed(PROVENANCE, cost__energy_joules=7200.0))
+    assert row(text, "Energy") == ["Energy", "2.000 Wh, by the GPU's own counter"]
 
 
 def test_no_bits_are_promised_where_determinism_is_off(tmp_path: Path) -> None:
     assert "same machine class, same bits" in card(tmp_path)
     assert "same machine class, same bits" not in card(tmp_path, ExperimentConfig(deterministic=False))
+
+
+def test_no_bits_are_promised_where_an_operation_warned(tmp_path: Path) -> None:
+    text = card(tmp_path, provenance=changed(PROVENANCE, determinism__nondeterministic_operations=["put_"]))
+    assert "same machine class, same bits" not in text
+    assert "but `put_` warned that there is none" in section(text, "Reproducibility")
+    caution = "- Without deterministic kernels: `put_`; a repeated run may end in other weights.\n"
+    assert caution in section(text, "Limitations")
+
+
+@pytest.mark.parametrize(
+    ("deterministic", "determinism", "sentence"),
+    [
+        ("strict", {}, "(`deterministic: strict`): an operation without one would have failed."),
+        (True, {"nondeterministic_operations": []}, "(`deterministic: true`); no operation warned that it has none."),
+        (True, {}, "(`deterministic: true`); whether an operation lacks one is not recorded."),
+    ],
+)
+def test_tier_of_determinism_is_stated(tmp_path: Path, deterministic: Any, determinism: Any, sentence: str) -> None:
+    text = card(tmp_path, replace(CONFIG, deterministic=deterministic), provenance={"determinism": determinism})
+    assert f"{sentence} Promised: same machine class, same bits." in text
+
+
+def test_checklist_stands_in_the_card_as_it_is_handed_in(tmp_path: Path) -> None:
+    assert "\nChecklist: not recorded.\n" in section(card(tmp_path), "Reproducibility")
+    text = section(card(tmp_path, checklist=[Check("Metrics logged", "failed", "No `step` 3.")]), "Reproducibility")
+    assert row(text.partition("### Checklist")[2], "Metrics logged") == ["Metrics logged", "failed", "No `step` 3."]
 
 
 def test_same_files_give_the_same_bytes_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,24 +5,27 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import torch
 
-from reprise.building import Task, build_task
+from reprise.building import Task, build_task, choose_device
 from reprise.callbacks import CallbackEvents, Outcome, Run
 from reprise.checkpoint import load_checkpoint
 from reprise.command_line import Interrupted
 from reprise.config import ExperimentConfig, InputError
 from reprise.config.targets import build
+from reprise.cost import CostMeter
 from reprise.data import describe_data
 from reprise.export import export_model
 from reprise.loop import Loop, num_steps_per_epoch, num_total_steps
 from reprise.models import describe_model
+from reprise.nondeterminism import nondeterministic_operations_noted
 from reprise.optimizers import parameter_groups
-from reprise.provenance import determinism_in_force, update_provenance
+from reprise.provenance import record_cost, record_determinism, update_provenance
 from reprise.randomness import restore_rng_state
-from reprise.results import measure_cost, shapes, write_results
+from reprise.results import shapes, write_results
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,8 @@ def attempt(run: Run, config: ExperimentConfig) -> None:
     """
     directory, error = run.directory, None
     try:
-        with _interrupted_by_signals(run):
+        note = partial(record_determinism, directory.provenance)
+        with _interrupted_by_signals(run), nondeterministic_operations_noted(note):
             _carry_out(run, config)
     except BaseException as stopped_by:
         error = stopped_by
@@ -63,7 +67,7 @@ def attempt(run: Run, config: ExperimentConfig) -> None:
 
 
 def _carry_out(run: Run, config: ExperimentConfig) -> None:
-    started = time.monotonic()
+    meter = CostMeter(choose_device(config.training.device))
     for callback in run.callbacks.values():
         callback.on_run_start(run)
     logger.info("run directory: %s", run.directory.path)
@@ -71,23 +75,27 @@ def _carry_out(run: Run, config: ExperimentConfig) -> None:
     run.data, run.model, run.device = task.data, task.model, task.device
     update_provenance(
         run.directory.provenance,
-        determinism=determinism_in_force(),
         data=describe_data(task.data),
         model=describe_model(task.model) | shapes(task),
         usage=task.data.usage,
     )
+    record_determinism(run.directory.provenance)
     run.loop = _build_loop(run, task)
     first_step = _restore(run)
     run.directory.resume_attempt_from(first_step)
 
+    started = time.monotonic()
     run.loop.run()
+    training_seconds = time.monotonic() - started
     if run.loop.interruption is not None and not run.loop.finished:
         raise Interrupted(f"by {run.loop.interruption} after step {run.loop.step}, saved")
 
-    cost = measure_cost(run.loop, first_step, time.monotonic() - started, len(task.data.splits["train"]), task.device)
     run.results = write_results(task, run.directory)
     export_model(task.model, task.data, task.model_spec, run.directory.export)
-    update_provenance(run.directory.provenance, cost=cost)
+    num_samples = len(task.data.splits["train"])
+    first, last = (run.loop.num_samples_seen(step, num_samples) for step in (first_step, run.loop.step))
+    earlier = run.directory.read_status()["attempts"][:-1]
+    record_cost(run.directory.provenance, meter.measure(first_step, last - first, training_seconds, earlier))
 
 
 def _build_loop(run: Run, task: Task) -> Loop:

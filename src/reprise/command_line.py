@@ -1,6 +1,7 @@
 """Runs a verb from the command line and turns its errors into one message and an exit code.
 
-Exit codes: 0 done; 1 failed; 2 the user's input is wrong; 75 stopped by a signal after saving.
+Exit codes: 0 done; 1 failed; 2 the user's input is wrong; 3 a difference was found; 75 stopped by a signal after
+saving.
 """
 
 import logging
@@ -15,11 +16,15 @@ from typing import NoReturn, TextIO
 
 from reprise.config import ConfigError, InputError
 
-FAILED, WRONG_INPUT, TRY_AGAIN = 1, 2, 75
+FAILED, WRONG_INPUT, DIFFERENT, TRY_AGAIN = 1, 2, 3, 75
 
 
 class Interrupted(KeyboardInterrupt):
     """The run was stopped by a signal after saving; the same command carries on."""
+
+
+class Different(Exception):
+    """Something is not as it was recorded; what, was printed already."""
 
 
 class _Console(logging.StreamHandler[TextIO]):
@@ -57,6 +62,8 @@ def run_command(command: Callable[[], object]) -> NoReturn:
         _exit(WRONG_INPUT, "\n".join(lines))
     except InputError as error:
         _exit(WRONG_INPUT, f"Error: {error}")
+    except Different as error:
+        _exit(DIFFERENT, str(error))
     except Interrupted as error:
         _exit(TRY_AGAIN, f"Stopped {error}. The same command carries on.")
     except KeyboardInterrupt:

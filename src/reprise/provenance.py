@@ -1,5 +1,6 @@
 """Facts about code, environment and hardware, as far as they can be measured."""
 
+import hashlib
 import json
 import os
 import platform
@@ -31,8 +32,8 @@ _VARIABLES = (
 _COMPARED = ("code", "environment", "hardware")
 
 
-def collect_provenance(overrides: Sequence[str], device: torch.device) -> dict[str, Any]:
-    """Return what is known before there is any data or model."""
+def collect_provenance(overrides: Sequence[str], device: torch.device, patch: bytes | None = None) -> dict[str, Any]:
+    """Return what is known before there is any data or model; `patch` is what `code_patch` returned."""
     packages = {
         name: distribution.version
         for distribution in sorted(metadata.distributions(), key=lambda d: str(d.name).lower())
@@ -40,7 +41,7 @@ def collect_provenance(overrides: Sequence[str], device: torch.device) -> dict[s
     }
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": _code(),
+        "code": {**_code(), "patch_sha256": None if patch is None else hashlib.sha256(patch).hexdigest()},
         "command": {"argv": list(sys.argv), "overrides": list(overrides)},
         "environment": {
             "python": platform.python_version(),
@@ -83,6 +84,25 @@ def update_provenance(path: Path, **facts: Any) -> None:
         write_json(path, facts | read_provenance(path))
 
 
+def record_cost(path: Path, cost: Mapping[str, Any]) -> None:
+    """Write down what the run took; a run that is extended has taken more."""
+    if path.exists():
+        write_json(path, read_provenance(path) | {"cost": dict(cost)})
+
+
+def record_determinism(path: Path, *operations: str) -> None:
+    """Add the settings in force and the operations that warned; settings that are there already stay.
+
+    `operations`: names of those that have no deterministic implementation; kept are those of all attempts.
+    """
+    if path.exists():
+        facts = read_provenance(path)
+        recorded = facts.get("determinism", {})
+        known = recorded.get("nondeterministic_operations", [])
+        recorded = {**determinism_in_force(), **recorded, "nondeterministic_operations": sorted({*known, *operations})}
+        write_json(path, facts | {"determinism": recorded})
+
+
 def code_patch() -> bytes | None:
     """Return what `git apply` turns the recorded commit into the code in use with; None if there is nothing.
 
@@ -110,16 +130,21 @@ def code_patch() -> bytes | None:
 
 
 def _not_as_locked(packages: Mapping[str, str]) -> dict[str, list[str]] | None:
-    """Return the installed packages that `requirements.lock` has in another version, with both; None without a lock."""
+    """Return the installed packages that `requirements.lock` has in other versions only; None without a lock.
+
+    The versions: first those locked, of which a package may have several, each for other versions of Python.
+    """
     lock = Path(__file__).parents[2] / "requirements.lock"
     if not lock.is_file():
         return None
-    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+    locked: dict[str, list[str]] = {}
+    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE):
+        locked.setdefault(name, []).append(version)
     installed = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in packages.items()}
     return {
-        name: [version, installed[name]]
-        for name, version in locked.items()
-        if name in installed and installed[name] != version
+        name: [" or ".join(versions), installed[name]]
+        for name, versions in locked.items()
+        if name in installed and installed[name] not in versions
     }
 
 

@@ -110,6 +110,13 @@ def restore_rng_state(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all([s.cpu() for s in cuda_states])
 
 
+def first_seed(torch_rng_state: torch.Tensor) -> int:
+    """Return the seed that torch's generator was last put at, from a state that was captured later."""
+    generator = torch.Generator()
+    generator.set_state(torch_rng_state.cpu())
+    return generator.initial_seed()
+
+
 class SampleDraws:
     """Random numbers for the samples of one batch, each addressed by its sample's own index.
 

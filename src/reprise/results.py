@@ -1,7 +1,5 @@
 """What stands at the end: the best checkpoint scored on the test split, predictions, baselines, the export."""
 
-import resource
-import sys
 from typing import Any
 
 import torch
@@ -9,7 +7,6 @@ import torch
 from reprise.atomic_file import write_json
 from reprise.building import Task
 from reprise.checkpoint import content_hash, load_checkpoint
-from reprise.loop import Loop
 from reprise.randomness import address
 from reprise.run_directory import RunDirectory
 
@@ -67,19 +64,4 @@ def shapes(task: Task) -> dict[str, Any]:
     return {
         "input_shapes": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
         "logits_shape": list(logits.shape[1:]),
-    }
-
-
-def measure_cost(loop: Loop, first_step: int, seconds: float, num_samples: int, device: torch.device) -> dict[str, Any]:
-    """Return what the attempt that completed the run took: `seconds` of wall time from `first_step` on."""
-    first, last = (loop.num_samples_seen(step, num_samples) for step in (first_step, loop.step))
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {
-        "from_step": first_step,
-        "wall_seconds": round(seconds, 2),
-        "samples_per_second": round((last - first) / seconds, 1),
-        "peak_memory_bytes": peak,
     }

@@ -19,6 +19,18 @@ from reprise.config.schema import name_problem
 
 Status = Literal["running", "interrupted", "failed", "completed"]
 
+_held_locks: set[int] = set()
+"""Descriptors of the directories that this process holds."""
+
+
+def _leave_locks_to_the_parent() -> None:
+    while _held_locks:
+        os.close(_held_locks.pop())
+
+
+# A loader worker outlives a killed run by some seconds, and must not hold the run against the command that carries on.
+os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+
 
 class RunDirectory:
     """The files of one run."""
@@ -77,6 +89,7 @@ class RunDirectory:
             InputError: if another process holds it.
         """
         descriptor = os.open(self.path, os.O_RDONLY)
+        _held_locks.add(descriptor)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,7 +101,9 @@ class RunDirectory:
                 ) from None
             yield
         finally:
-            os.close(descriptor)
+            if descriptor in _held_locks:
+                _held_locks.remove(descriptor)
+                os.close(descriptor)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed process was still writing; to be called by who holds the lock."""

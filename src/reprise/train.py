@@ -83,7 +83,8 @@ def _work_on(
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     config = replace(config, run_id=directory.run_id, num_threads=torch.get_num_threads())
-    provenance = collect_provenance(overrides, choose_device(config.training.device))
+    patch = code_patch()
+    provenance = collect_provenance(overrides, choose_device(config.training.device), patch)
     directory.begin_attempt(
         changes, drift(read_provenance(directory.provenance), provenance) if directory.provenance.exists() else ()
     )
@@ -96,7 +97,7 @@ def _work_on(
         config.to_dict(),
         config.seed,
         provenance=provenance,
-        code_patch=code_patch(),
+        code_patch=patch,
         record=record,
         callbacks=build_callbacks(built),
         is_changed=bool(changes),

@@ -68,7 +68,7 @@ def test_what_is_in_no_trusted_package_is_refused_before_it_is_imported(path: st
         "reprise.config.targets.importlib.import_module",
         "reprise.config.targets.Path",
         "torch.optim.lr_scheduler.partial",
-        "reprise.train.signal.signal",
+        "reprise.attempt.signal.signal",
     ],
 )
 def test_what_a_trusted_module_imports_is_not_within_reach(path: str) -> None:

@@ -6,6 +6,7 @@ from reprise.callbacks import Callback, Outcome, Run
 class ModelCard(Callback):
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         if outcome == "completed":
+            from reprise.checklist import check_run
             from reprise.model_card import write_model_card
 
-            write_model_card(run.directory)
+            write_model_card(run.directory, check_run(run.directory))

@@ -3,18 +3,18 @@
 A card states only what the files of the run hold. The same files give the same bytes, whenever and wherever.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reprise.atomic_file import write_text
 from reprise.config import ExperimentConfig, InputError
+from reprise.lookup import mapping_at, numbers
 from reprise.model_card.cautions import cautions
 from reprise.model_card.evaluation import evaluation_results, short_headline
-from reprise.model_card.facts import Facts, HistoryEntry, mapping_at, numbers
+from reprise.model_card.facts import ChecklistLine, Facts, HistoryEntry
 from reprise.model_card.figures import count
+from reprise.model_card.files import read_history, read_object
 from reprise.model_card.front_matter import front_matter
 from reprise.model_card.markdown import escape
 from reprise.model_card.reproduction import how_to_use, reproducibility
@@ -43,15 +43,6 @@ _SECTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A `reprise.metrics.MetricEntry`, which cannot be imported without importing torch."""
-
-    epoch: int
-    step: int
-    metrics: dict[str, float]
-
-
 def generate_model_card(
     config: ExperimentConfig | Mapping[str, Any],
     metrics: Mapping[str, float],
@@ -61,39 +52,49 @@ def generate_model_card(
     results: Mapping[str, Any] | None = None,
     status: Mapping[str, Any] | None = None,
     history: Sequence[HistoryEntry] = (),
+    checklist: Sequence[ChecklistLine] = (),
 ) -> Path:
     """Write the card of a model to `output_path` and return the path; facts not given are "not recorded" in it.
 
     `metrics`: flat names such as `test/accuracy` to numbers. The others are what `provenance.json`,
-    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold.
+    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold, and what `reprise.checklist` found.
     """
     values = config.to_dict() if isinstance(config, ExperimentConfig) else config
-    facts = Facts(values, numbers(metrics), provenance or {}, results or {}, status or {}, tuple(history))
+    facts = Facts(values, numbers(metrics), provenance or {}, results or {}, status or {}, history, checklist)
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, _card(facts))
     return path
 
 
-def write_model_card(run: RunDirectory) -> Path:
+def write_model_card(run: RunDirectory, checklist: Sequence[ChecklistLine] = ()) -> Path:
     """Write `model_card.md` of a run from its other files and return its path.
+
+    `checklist`: of this run, from `reprise.checklist`, which needs torch to look into checkpoints; the card does not.
 
     Raises:
         InputError: if there is no config, or a file cannot be read.
     """
-    config = _read_json(run.config)
+    write_text(run.model_card, model_card_text(run, checklist))
+    return run.model_card
+
+
+def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = ()) -> str:
+    """Return what `write_model_card` writes."""
+    config = read_object(run.config)
     if not config:
         raise InputError(f"{run.path} is not the directory of a run: it has no {run.config.name}")
-    results = _read_json(run.metrics)
-    return generate_model_card(
+    results = read_object(run.metrics)
+    facts = Facts(
         {**config, "run_id": config.get("run_id") or run.run_id},
-        mapping_at(results, "metrics"),
-        run.model_card,
-        provenance=_read_json(run.provenance),
-        results=results,
-        status=_read_json(run.status),
-        history=_read_history(run.metrics_log),
+        numbers(mapping_at(results, "metrics")),
+        read_object(run.provenance),
+        results,
+        read_object(run.status),
+        read_history(run.metrics_log),
+        checklist,
     )
+    return _card(facts)
 
 
 def _card(facts: Facts) -> str:
@@ -121,31 +122,3 @@ def _summary(facts: Facts) -> str:
         "that there was no such fact in the files of the run."
     )
     return "\n\n".join(lines)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, empty if there is no such file."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}")
-    return values
-
-
-def _read_history(path: Path) -> list[_Entry]:
-    """Return the entries of a metrics file; a last line that is still being written is left out."""
-    entries = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        for line in lines:
-            values = json.loads(line)
-            entries.append(_Entry(int(values["epoch"]), int(values["step"]), numbers(values["metrics"])))
-    except FileNotFoundError:
-        return []
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: line {len(entries) + 1} is not an entry of metrics ({error})") from None
-    return entries

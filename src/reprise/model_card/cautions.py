@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from reprise.model_card.facts import Facts, at, mapping_at, number_at, text_at
+from reprise.lookup import at, mapping_at, number_at, text_at
+from reprise.model_card.facts import Facts
 from reprise.model_card.figures import count, figure, interval, is_higher_better, metric_title, score
 from reprise.model_card.markdown import code, escape
 
@@ -14,7 +15,7 @@ OVERFIT_RATIO = 1.5
 CHECKS = (
     f"an unfinished run, a missing test split, classes with fewer than {SMALL_CLASS} samples, classes that are never "
     f"predicted, a validation loss above {OVERFIT_RATIO} times the training loss, baselines that are as good, "
-    "uncommitted changes, and determinism that was switched off"
+    "uncommitted changes, determinism that was switched off, and operations without deterministic kernels"
 )
 """What `cautions` looks for."""
 
@@ -94,6 +95,8 @@ def _dirty(facts: Facts) -> Iterator[str]:
 def _indeterministic(facts: Facts) -> Iterator[str]:
     if at(facts.config, "deterministic") is False:
         yield "Deterministic kernels were switched off: a repeated run may end in other weights."
+    elif warned := facts.nondeterministic_operations:
+        yield f"Without deterministic kernels: {', '.join(map(code, warned))}; a repeated run may end in other weights."
 
 
 _FINDERS = (

@@ -2,17 +2,8 @@
 
 from collections.abc import Sequence
 
-from reprise.model_card.facts import (
-    ClassFigures,
-    ConfusionMatrix,
-    Facts,
-    HistoryEntry,
-    list_at,
-    mapping_at,
-    number_at,
-    numbers,
-    text_at,
-)
+from reprise.lookup import list_at, mapping_at, number_at, numbers, text_at
+from reprise.model_card.facts import ClassFigures, ConfusionMatrix, Facts, HistoryEntry
 from reprise.model_card.figures import count, interval, metric_title, percent, score, wilson_interval
 from reprise.model_card.markdown import code, escape, fenced, table
 

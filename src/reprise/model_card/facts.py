@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from reprise.config import ConfigError
+from reprise.lookup import as_number, at, list_at, mapping_at, numbers, text_at
 from reprise.model_card.figures import Interval, wilson_interval
 from reprise.run_directory import RunDirectory, find_run
 
@@ -35,47 +36,18 @@ class HistoryEntry(Protocol):
     def metrics(self) -> Mapping[str, float]: ...
 
 
-def at(source: Any, *path: str) -> Any:
-    """Return what lies at `path` in nested mappings, or None."""
-    for key in path:
-        source = source.get(key) if isinstance(source, Mapping) else None
-    return source
+class ChecklistLine(Protocol):
+    """One line of the reproducibility checklist; a `reprise.checklist.Check` is one."""
 
+    @property
+    def title(self) -> str: ...
 
-def text_at(source: Any, *path: str) -> str | None:
-    value = at(source, *path)
-    return value if isinstance(value, str) and value.strip() else None
+    @property
+    def verdict(self) -> str: ...
 
-
-def number_at(source: Any, *path: str) -> float | None:
-    value = as_number(at(source, *path))
-    return value if value is not None and math.isfinite(value) else None
-
-
-def mapping_at(source: Any, *path: str) -> Mapping[str, Any]:
-    value = at(source, *path)
-    return value if isinstance(value, Mapping) else {}
-
-
-def list_at(source: Any, *path: str) -> list[Any]:
-    value = at(source, *path)
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else []
-
-
-def mappings_at(source: Any, *path: str) -> list[Mapping[str, Any]]:
-    return [item for item in list_at(source, *path) if isinstance(item, Mapping)]
-
-
-def as_number(value: Any) -> float | None:
-    """Return a plain number; of NumPy's scalars and tensors of one element, too."""
-    if value is None or isinstance(value, bool | str | bytes):
-        return None
-    if isinstance(value, int):
-        return value
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    @property
+    def evidence(self) -> str:
+        """Text in which `code` may stand."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +97,7 @@ class Facts:
     results: Mapping[str, Any] = field(default_factory=dict)
     status: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[HistoryEntry] = ()
+    checklist: Sequence[ChecklistLine] = ()
 
     def declared(self, key: str) -> str | None:
         return text_at(self.config, "card", key)
@@ -168,6 +141,13 @@ class Facts:
     @property
     def is_transformers_model(self) -> bool:
         return text_at(self.provenance, "model", "library") == "transformers"
+
+    @property
+    def nondeterministic_operations(self) -> list[str] | None:
+        """Operations that warned that they have no deterministic implementation; None where that is not recorded."""
+        if at(self.provenance, "determinism", "nondeterministic_operations") is None:
+            return None
+        return [str(name) for name in list_at(self.provenance, "determinism", "nondeterministic_operations")]
 
     @cached_property
     def split(self) -> str | None:
@@ -225,11 +205,3 @@ class Facts:
     def evaluations(self) -> list[HistoryEntry]:
         """The entries of the history that hold figures of the validation split."""
         return [entry for entry in self.history if any(name.startswith("val/") for name in entry.metrics)]
-
-
-def numbers(values: Any) -> dict[str, float]:
-    """Return the entries of a mapping that are numbers."""
-    if not isinstance(values, Mapping):
-        return {}
-    found = {str(name): as_number(value) for name, value in values.items()}
-    return {name: value for name, value in found.items() if value is not None}

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from reprise.model_card.facts import Facts, text_at
+from reprise.lookup import text_at
+from reprise.model_card.facts import Facts
 from reprise.model_card.figures import metric_title
 from reprise.model_card.hub import LANGUAGES, LICENSES, TASKS
 from reprise.model_card.markdown import one_line

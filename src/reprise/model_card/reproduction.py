@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from reprise.model_card.facts import Facts, at, list_at, mapping_at, mappings_at, number_at, text_at
-from reprise.model_card.figures import binary_size, count, duration, figure
-from reprise.model_card.markdown import code, escape, fenced, one_line, table
-from reprise.model_card.sections import NOT_RECORDED, recorded, recorded_code
+from reprise.lookup import at, list_at, mapping_at, mappings_at, number_at, text_at
+from reprise.model_card.facts import Facts
+from reprise.model_card.figures import count, figure
+from reprise.model_card.machine import cost_rows, environment_rows, hardware_rows, shown
+from reprise.model_card.markdown import code, escape, fenced, one_line, prose, table
+from reprise.model_card.sections import NOT_RECORDED, recorded_code
 
-_PACKAGES = ("reprise", "torch", "transformers", "numpy", "hydra-core")
 _MAX_DRIFT = 5
 _DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _IMPORT = re.compile(r"(?:import|from) [^(\\]*")
@@ -25,8 +26,8 @@ def how_to_use(facts: Facts) -> str:
 
 
 def reproducibility(facts: Facts) -> str:
-    rows = [*_origin(facts), *_environment(facts), *_hardware(facts), *_cost(facts)]
-    parts = [_commands(facts), _promise(facts), table(["Fact", "Value"], rows), _history(facts)]
+    rows = [*_origin(facts), *environment_rows(facts), *hardware_rows(facts), *cost_rows(facts)]
+    parts = [_commands(facts), _promise(facts), _checklist(facts), table(["Fact", "Value"], rows), _history(facts)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -103,10 +104,33 @@ def _promise(facts: Facts) -> str:
             "Deterministic kernels were switched off (`deterministic: false`): nothing is promised about the bits of a "
             "repeated run."
         )
+    if warned := facts.nondeterministic_operations:
+        return (
+            f"Deterministic kernels were asked for (`deterministic: true`), but {', '.join(map(code, warned))} warned "
+            "that there is none: nothing is promised about the bits of a repeated run."
+        )
     return (
-        "Promised: same machine class, same bits. On the same type of processor or accelerator, with the same number "
-        "of threads and the same package versions, a repeated run ends in identical weights, metrics and predictions. "
-        "Elsewhere digits may differ."
+        f"{_tier(facts)} Promised: same machine class, same bits. On the same type of processor or accelerator, with "
+        "the same number of threads and the same package versions, a repeated run ends in identical weights, metrics "
+        "and predictions. Elsewhere digits may differ."
+    )
+
+
+def _tier(facts: Facts) -> str:
+    if at(facts.config, "deterministic") == "strict":
+        return "Deterministic kernels only (`deterministic: strict`): an operation without one would have failed."
+    if facts.nondeterministic_operations is None:
+        return f"Deterministic kernels (`deterministic: true`); whether an operation lacks one is {NOT_RECORDED}."
+    return "Deterministic kernels (`deterministic: true`); no operation warned that it has none."
+
+
+def _checklist(facts: Facts) -> str:
+    if not facts.checklist:
+        return f"Checklist: {NOT_RECORDED}."
+    rows = [[escape(line.title), escape(line.verdict), prose(line.evidence)] for line in facts.checklist]
+    return (
+        "### Checklist\n\nJudged from the files of the run; `scripts/audit.py` does it again, and "
+        f"`scripts/reproduce.py` repeats the run.\n\n{table(['Check', 'Verdict', 'Evidence'], rows)}"
     )
 
 
@@ -119,7 +143,9 @@ def _origin(facts: Facts) -> list[list[str]]:
         key: value for key in ("deterministic", "num_threads") if (value := at(facts.config, key)) is not None
     }
     determinism = [
-        f"{code(key)} {code(json.dumps(value, default=str))}" for key, value in settings.items() if value is not None
+        f"{code(key)} {code(json.dumps(value, default=str))}"
+        for key, value in settings.items()
+        if value is not None and key != "nondeterministic_operations"
     ]
     return [
         ["Run directory", code(facts.run_path) if facts.run else NOT_RECORDED],
@@ -127,7 +153,7 @@ def _origin(facts: Facts) -> list[list[str]]:
         ["Branch", recorded_code(text_at(source, "branch"))],
         ["Repository", recorded_code(text_at(source, "remote"))],
         ["Uncommitted changes", NOT_RECORDED if dirty is None else "yes" if dirty else "no"],
-        ["Seed", _number(at(facts.config, "seed"))],
+        ["Seed", shown(at(facts.config, "seed"))],
         ["Determinism", ", ".join(determinism) or NOT_RECORDED],
         ["Data, sha256", f"{', '.join(hashes)} (first 12 digits)" if hashes else NOT_RECORDED],
         ["Initial weights, sha256", recorded_code(text_at(facts.provenance, "model", "initial_sha256"))],
@@ -183,57 +209,3 @@ def _summary(facts: Facts) -> str:
     steps = [figure(int(number_at(attempt, "from_step") or 0)) for attempt in attempts[1:]]
     stopped = count(len(attempts) - 1, "time")
     return f"{len(attempts)}: stopped {stopped}, resumed from step {', '.join(steps)}"
-
-
-def _environment(facts: Facts) -> list[list[str]]:
-    environment = mapping_at(facts.provenance, "environment")
-    packages = mapping_at(environment, "packages")
-    versions = [f"{name} {escape(packages[name])}" for name in _PACKAGES if packages.get(name) is not None]
-    return [
-        ["Python", recorded(text_at(environment, "python"))],
-        ["Packages", ", ".join(versions) or NOT_RECORDED],
-        ["Platform", recorded(text_at(environment, "platform"))],
-    ]
-
-
-def _hardware(facts: Facts) -> list[list[str]]:
-    hardware = mapping_at(facts.provenance, "hardware")
-    memory = number_at(hardware, "memory_bytes")
-    gpus = list_at(hardware, "gpus")
-    rows = [
-        ["Device", recorded_code(text_at(hardware, "device"))],
-        ["Processor", recorded(text_at(hardware, "cpu"))],
-        ["Instruction set", recorded(text_at(hardware, "instruction_set"))],
-        ["Cores", _number(at(hardware, "num_cores"))],
-        ["Threads", _number(at(hardware, "num_threads") or at(facts.config, "num_threads"))],
-        ["Memory", NOT_RECORDED if memory is None else binary_size(memory)],
-    ]
-    if gpus:
-        libraries = {"CUDA": at(hardware, "cuda"), "cuDNN": at(hardware, "cudnn")}
-        versions = [f"{title} {escape(version)}" for title, version in libraries.items() if version is not None]
-        rows += [
-            ["GPUs", ", ".join(_gpu(gpu) for gpu in gpus)],
-            ["GPU libraries", ", ".join(versions) or NOT_RECORDED],
-        ]
-    return rows
-
-
-def _gpu(gpu: Any) -> str:
-    memory = number_at(gpu, "memory_bytes")
-    return escape(text_at(gpu, "name") or "unnamed") + ("" if memory is None else f" ({binary_size(memory)})")
-
-
-def _cost(facts: Facts) -> list[list[str]]:
-    cost = mapping_at(facts.provenance, "cost")
-    seconds, speed = number_at(cost, "wall_seconds"), number_at(cost, "samples_per_second")
-    memory = number_at(cost, "peak_memory_bytes")
-    return [
-        ["Wall time", NOT_RECORDED if seconds is None else duration(seconds)],
-        ["Speed", NOT_RECORDED if speed is None else f"{figure(speed)} samples a second"],
-        ["Peak memory", NOT_RECORDED if memory is None else binary_size(memory)],
-        ["Energy", "not measured"],
-    ]
-
-
-def _number(value: Any) -> str:
-    return NOT_RECORDED if value is None else escape(value)

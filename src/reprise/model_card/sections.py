@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reprise.lookup import at, list_at, mapping_at, number_at, text_at
 from reprise.model_card.cautions import CHECKS, cautions
-from reprise.model_card.facts import Facts, at, list_at, mapping_at, number_at, text_at
+from reprise.model_card.facts import Facts
 from reprise.model_card.figures import figure, percent
 from reprise.model_card.front_matter import hub_license
 from reprise.model_card.markdown import bullets, code, escape, paragraphs, prose, table

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
-from reprise.config import InputError, PositiveFloat, PositiveInt, Probability
+from reprise.config import Fraction, InputError, PositiveFloat, PositiveInt, Probability
 
 
 def build_vit(
@@ -16,12 +17,16 @@ def build_vit(
     intermediate_size: PositiveInt,
     patch_size: PositiveInt,
     initializer_range: PositiveFloat = 0.02,
+    label_smoothing: Fraction = 0.0,
     image_size: PositiveInt,
     num_channels: PositiveInt,
     num_labels: PositiveInt,
     label_names: Sequence[str] = (),
 ) -> nn.Module:
-    """Return a ViT with fresh weights; images are (B, `num_channels`, `image_size`, `image_size`)."""
+    """Return a ViT with fresh weights; images are (B, `num_channels`, `image_size`, `image_size`).
+
+    `label_smoothing` (Szegedy et al. 2016) counts in training only: the loss of an evaluation is that of the labels.
+    """
     from transformers.models.vit.configuration_vit import ViTConfig
     from transformers.models.vit.modeling_vit import ViTForImageClassification
 
@@ -30,7 +35,7 @@ def build_vit(
     if image_size % patch_size:
         raise InputError(f"model.patch_size: expected a divisor of the image size {image_size}, got {patch_size}")
     names = list(label_names) or [str(label) for label in range(num_labels)]
-    model: nn.Module = ViTForImageClassification(
+    model = ViTForImageClassification(
         ViTConfig(
             hidden_size=hidden_size,
             num_hidden_layers=num_layers,
@@ -48,4 +53,11 @@ def build_vit(
             problem_type="single_label_classification",
         )
     )
-    return model
+
+    def loss(labels: Tensor, logits: Tensor, _: object, **__: object) -> Tensor:
+        return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing if model.training else 0.0)
+
+    if label_smoothing:
+        model.loss_function = loss
+    vit: nn.Module = model
+    return vit

@@ -1,0 +1,13 @@
+"""Prints the reproducibility checklist of a run: `python scripts/audit.py RUN_DIR`."""
+
+from reprise.command_line import run_command
+
+
+def main() -> None:
+    from reprise.audit import audit_run
+
+    audit_run()
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,36 @@
+"""Trains a run again from its directory alone and compares: `python scripts/reproduce.py RUN_DIR [--steps N] …`."""
+
+import argparse
+
+from reprise.command_line import Different, run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Train a run again with its recorded code, compare the two to the bit, and explain a difference. "
+        "Exit code 0: bit-identical; 3: not. It runs the code that the run directory brings along (code.patch)."
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("--current-code", action="store_true", help="run the code that lies here, not the recorded one")
+    parser.add_argument("--steps", type=int, metavar="N", help="compare only the first N optimizer steps")
+    parser.add_argument("--keep", action="store_true", help="leave the repeated run on disk, and say where")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="PACKAGE", help="a package outside src/ that the run needs"
+    )
+    options = parser.parse_args()
+    from reprise.reproduce import reproduce
+
+    verdict = reproduce(
+        options.run_dir,
+        current_code=options.current_code,
+        steps=options.steps,
+        trusted_packages=options.trust,
+        keep=options.keep,
+    )
+    print(verdict.text())
+    if not verdict.is_identical:
+        raise Different
+
+
+if __name__ == "__main__":
+    run_command(main)

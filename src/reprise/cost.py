@@ -1,0 +1,82 @@
+"""What a run takes: time, speed, memory, and energy where the machine counts it."""
+
+import ctypes
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import torch
+
+
+class CostMeter:
+    """Measures one attempt, from when it is made.
+
+    Energy is that of the GPU in use, all that ran on it included, from the driver's own counter. The counters of
+    processors are left out: only root may read them, they are of the whole machine, and they wrap around within the
+    hour.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._started = time.monotonic()
+        self._energy = _gpu_energy(device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def measure(
+        self, from_step: int, num_samples: int, training_seconds: float, earlier: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what the attempt took that completes the run; what is not known is None.
+
+        `num_samples`: trained on from step `from_step` on, in `training_seconds`, evaluations included. `earlier`:
+        the attempts before, as `status.json` has them.
+        """
+        seconds, energy = time.monotonic() - self._started, _gpu_energy(self._device)
+        before = [_seconds(attempt) for attempt in earlier]
+        return {
+            "from_step": from_step,
+            "wall_seconds": round(seconds, 2),
+            "wall_seconds_all_attempts": None if None in before else round(seconds + sum(filter(None, before)), 2),
+            "samples_per_second": round(num_samples / training_seconds, 1) if num_samples else None,
+            "peak_memory_bytes": _peak_memory(self._device),
+            "energy_joules": None if energy is None or self._energy is None else round(energy - self._energy, 1),
+        }
+
+
+def _seconds(attempt: Mapping[str, Any]) -> float | None:
+    """Return how long an attempt took by its own account, which one that was killed does not give."""
+    try:
+        ended, started = (datetime.fromisoformat(attempt[key]) for key in ("ended", "started"))
+    except ValueError:
+        return None
+    return (ended - started).total_seconds()
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _gpu_energy(device: torch.device) -> float | None:
+    """Return the joules that a GPU has taken since its driver was loaded; None where that is not counted.
+
+    See https://docs.nvidia.com/deploy/nvml-api, `nvmlDeviceGetTotalEnergyConsumption`.
+    """
+    if device.type != "cuda":
+        return None
+    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode()
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        failed = (
+            nvml.nvmlInit_v2()
+            or nvml.nvmlDeviceGetHandleByUUID(uuid, ctypes.byref(handle))
+            or nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules))
+        )
+    except (OSError, AttributeError):  # no such library, or an older one
+        return None
+    return None if failed else millijoules.value / 1000

@@ -1,0 +1,237 @@
+"""Finds where two runs part: metrics line by line, then weights tensor by tensor, then results. It does not ask why."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reprise.checkpoint import CheckpointError, content_hash, read_checkpoint
+from reprise.comparison import compare
+from reprise.config import InputError
+from reprise.metrics import MetricEntry, read_metrics
+from reprise.run_directory import RunDirectory
+
+_STATES = {"optimizer_state_dict": "optimizer", "scheduler_state_dict": "schedule", "loop_state": "loop"}
+
+
+@dataclass(frozen=True)
+class LineDifference:
+    """A line of `metrics.jsonl` that differs, by the first metric in it that does; None where a run has none."""
+
+    step: int
+    name: str
+    recorded: float | None
+    repeated: float | None
+    names: tuple[str, ...]
+    """All metrics that differ in this line."""
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """A tensor of the weights that differs; `largest` is None if the two cannot be subtracted."""
+
+    name: str
+    largest: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class CheckpointComparison:
+    """The state of both runs after the same step."""
+
+    file: str
+    step: int
+    num_tensors: int
+    tensors: tuple[TensorDifference, ...]
+    """Those that differ, the largest difference first."""
+    states: tuple[str, ...]
+    """Other parts of the state that differ."""
+
+    @property
+    def is_equal(self) -> bool:
+        return not self.tensors and not self.states
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was compared, and where it differs."""
+
+    num_lines: int
+    lines: tuple[LineDifference, ...]
+    equal_up_to: int
+    """Step of the last line before the first that differs; 0 if there is none."""
+    checkpoints: tuple[CheckpointComparison, ...]
+    """In the order of their steps."""
+    results: tuple[str, ...]
+    """What differs in predictions, results and export, in sentences."""
+    compared_results: tuple[str, ...]
+    initial_weights_differ: bool
+
+    @property
+    def are_equal(self) -> bool:
+        return not (
+            self.initial_weights_differ
+            or self.lines
+            or self.results
+            or any(not checkpoint.is_equal for checkpoint in self.checkpoints)
+        )
+
+    @property
+    def first_step(self) -> int | None:
+        """Return the first step for which a difference is known: 0 for the initial weights, None for only results."""
+        if self.initial_weights_differ:
+            return 0
+        steps = [line.step for line in self.lines[:1]]
+        steps += [checkpoint.step for checkpoint in self.checkpoints if not checkpoint.is_equal]
+        return min(steps, default=None)
+
+    @property
+    def weights_differ(self) -> bool:
+        return self.initial_weights_differ or any(not checkpoint.is_equal for checkpoint in self.checkpoints)
+
+    @property
+    def weights_equal_up_to(self) -> int:
+        """Return the last step before the first known difference at which the weights are known to be equal."""
+        first = self.first_step
+        return max((c.step for c in self.checkpoints if not c.tensors and (first is None or c.step < first)), default=0)
+
+
+def find_divergence(recorded: RunDirectory, repeated: RunDirectory, steps: int | None, is_complete: bool) -> Findings:
+    """Compare two runs; only the first `steps` optimizer steps of them if that is given.
+
+    `is_complete`: whether both came to their end, so that they have results.
+
+    Raises:
+        InputError: if a file of them is damaged.
+    """
+    first, second = (list(_entries(run, steps)) for run in (recorded, repeated))
+    lines = [_line(a, b) for a, b in zip_longest(first, second) if a is None or b is None or _differ(a, b)]
+    before = [a.step for a, b in zip(first, second, strict=False) if not lines or a.step < lines[0].step]
+    results: list[str] = []
+    compared: list[str] = []
+    for name, comparison in _RESULTS.items() if is_complete else ():
+        files = [getattr(run, name) for run in (recorded, repeated)]
+        if all(file.exists() for file in files):
+            compared.append(name)
+            results += comparison(*files)
+    initial = [_initial_weights(run) for run in (recorded, repeated)]
+    return Findings(
+        num_lines=len(first),
+        lines=tuple(lines),
+        equal_up_to=max(before, default=0),
+        checkpoints=tuple(_compare_checkpoints(recorded, repeated)),
+        results=tuple(results),
+        compared_results=tuple(compared),
+        initial_weights_differ=None not in initial and initial[0] != initial[1],
+    )
+
+
+def _entries(run: RunDirectory, steps: int | None) -> Iterator[MetricEntry]:
+    if not run.metrics_log.exists():
+        return
+    try:
+        for entry in read_metrics(run.metrics_log):
+            if steps is None or entry.step <= steps:
+                yield entry
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{run.metrics_log}: not the metrics of a run: {error}") from None
+
+
+def _differ(a: MetricEntry, b: MetricEntry) -> bool:
+    return (a.epoch, a.step, a.metrics) != (b.epoch, b.step, b.metrics)
+
+
+def _line(a: MetricEntry | None, b: MetricEntry | None) -> LineDifference:
+    if a is None or b is None or (a.epoch, a.step) != (b.epoch, b.step):
+        entry = min((e for e in (a, b) if e is not None), key=lambda e: e.step)
+        names = tuple(entry.metrics) or ("",)
+        first, second = ((e.metrics if e is entry else {}) for e in (a, b))
+    else:
+        entry, first, second = a, a.metrics, b.metrics
+        names = tuple(name for name in {**first, **second} if first.get(name) != second.get(name))
+    return LineDifference(entry.step, names[0], first.get(names[0]), second.get(names[0]), names)
+
+
+def _compare_checkpoints(recorded: RunDirectory, repeated: RunDirectory) -> Iterator[CheckpointComparison]:
+    first, second = _by_step(recorded), _by_step(repeated)
+    for step in sorted(first.keys() & second.keys()):
+        a, b = (_read(found[step]) for found in (first, second))
+        weights = [state["model_state_dict"] for state in (a, b)]
+        names = list(dict.fromkeys([*weights[0], *weights[1]]))
+        differing = [d for name in names if (d := _tensor(name, weights[0].get(name), weights[1].get(name)))]
+        differing.sort(key=lambda d: float("-inf") if d.largest is None else -d.largest)
+        states = tuple(word for key, word in _STATES.items() if content_hash(a.get(key)) != content_hash(b.get(key)))
+        yield CheckpointComparison(first[step].name, step, len(names), tuple(differing), states)
+
+
+def _by_step(run: RunDirectory) -> dict[int, Path]:
+    """Return one checkpoint for each step that has one."""
+    return {_read(path)["step"]: path for path in sorted(run.checkpoints.glob("*.pt"))}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_checkpoint(path)
+    except CheckpointError as error:
+        raise InputError(str(error)) from None
+
+
+def _tensor(name: str, a: Tensor | None, b: Tensor | None) -> TensorDifference | None:
+    if a is None or b is None:
+        return TensorDifference(name, None, "only in the recorded run" if b is None else "only in the repeat")
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return TensorDifference(name, None, f"{a.dtype} {tuple(a.shape)}, now {b.dtype} {tuple(b.shape)}")
+    if content_hash(a) == content_hash(b):  # bits, not values: -0.0 is not 0.0, and NaN is NaN
+        return None
+    return TensorDifference(name, float((a.to(torch.float64) - b.to(torch.float64)).abs().max()))
+
+
+def _predictions(recorded: Path, repeated: Path) -> Iterator[str]:
+    a, b = (json.loads(path.read_text(encoding="utf-8")) for path in (recorded, repeated))
+    differing = [i for i, (x, y) in enumerate(zip_longest(a, b)) if x != y]
+    if differing:
+        yield f"predictions: {len(differing)} of {max(len(a), len(b))} differ, first number {differing[0]}"
+
+
+def _metrics(recorded: Path, repeated: Path) -> Iterator[str]:
+    for d in compare(*(json.loads(path.read_text(encoding="utf-8")) for path in (recorded, repeated))):
+        yield f"results: {d.key} was {shown(d.first)}, is {shown(d.second)}"
+
+
+def _export(recorded: Path, repeated: Path) -> Iterator[str]:
+    from safetensors.torch import load_file
+
+    for name in sorted({path.name for folder in (recorded, repeated) for path in folder.glob("*.safetensors")}):
+        if not ((recorded / name).exists() and (repeated / name).exists()):
+            yield f"export: {name} is there only once"
+            continue
+        a, b = (load_file(folder / name) for folder in (recorded, repeated))
+        differing = [key for key in sorted(a.keys() | b.keys()) if _tensor(key, a.get(key), b.get(key))]
+        if differing:
+            yield f"export: {len(differing)} of {len(a.keys() | b.keys())} tensors of {name} differ"
+
+
+_RESULTS: dict[str, Callable[[Path, Path], Iterator[str]]] = {
+    "predictions": _predictions,
+    "metrics": _metrics,
+    "export": _export,
+}
+
+
+def _initial_weights(run: RunDirectory) -> Any:
+    if not run.provenance.exists():
+        return None
+    return json.loads(run.provenance.read_text(encoding="utf-8")).get("model", {}).get("initial_sha256")
+
+
+def shown(value: Any) -> str:
+    """Return a value for a line of text, cut where it is long; a float with all of its bits."""
+    if isinstance(value, float):
+        return f"{value!r} ({value.hex()})"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

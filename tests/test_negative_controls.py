@@ -1,0 +1,292 @@
+"""With any one ingredient of exactness taken out, the harness of `test_kill.py` reports a difference.
+
+Without these, equal hashes could also mean that nobody looks. Each control changes the code in the processes of its runs
+only, kills a run at an instant at which the ingredient matters, carries it on, and must find the facts that differ. The
+same kills without the change find none.
+"""
+
+import contextlib
+import functools
+import itertools
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from harness import EVERYTHING, Instant, Trial, differences, nothing, torn_files
+
+import reprise.attempt
+import reprise.callbacks.checkpoints
+import reprise.checkpoint
+import reprise.data.loading
+import reprise.evaluation
+import reprise.export
+import reprise.loop
+from reprise.callbacks import Run
+from reprise.callbacks.checkpoints import Checkpoints
+from reprise.callbacks.early_stopping import EarlyStopping
+from reprise.callbacks.metrics_log import MetricsLog
+from reprise.callbacks.progress import Progress
+from reprise.data.loading import Batches
+from reprise.loop import Loop
+from reprise.metrics import MetricsLogger
+from reprise.randomness import SampleDraws
+from reprise.run_directory import RunDirectory
+
+EARLY = (*EVERYTHING, "callbacks.early_stopping.patience=2", "training.max_epochs=3")
+HALF = (*EVERYTHING, "training.precision=fp16")
+BOARD = (*EVERYTHING, "tracker=tensorboard")
+
+# last.pt is that of step 9, in the middle of an epoch and of the sums between two evaluations; lines 10 and 11 are written.
+IN_STEP_11 = Instant("step 11: forward pass of training", 1)
+# last.pt is that of step 6, the end of an epoch and the best evaluation.
+IN_STEP_7 = Instant("step 6: forward pass of training", 1)
+BETWEEN_BEST_AND_LAST = Instant("step 6: replace checkpoints/best.pt", 1)
+IN_LAST = Instant("step 9: half a write checkpoints/last.pt", 300)
+IN_EXPORT = Instant("step 12: half a write export/model.safetensors", 1)
+
+
+@dataclass(frozen=True)
+class Control:
+    """An ingredient, how it is taken out, and which facts must differ then."""
+
+    ingredient: str
+    take_out: Callable[[], None]
+    differs: tuple[str, ...]
+    kill_at: Instant = IN_STEP_11
+    overrides: tuple[str, ...] = EVERYTHING
+
+
+def do_nothing(*_: Any, **__: Any) -> None: ...
+
+
+def stream_steps() -> None:
+    """Draw in each step from wherever the global generators stand, and do not restore them."""
+    reprise.loop.seed_globals = do_nothing
+    reprise.attempt.restore_rng_state = do_nothing
+
+
+def stream_augmentation() -> None:
+    count = itertools.count()
+
+    class Streamed(SampleDraws):
+        def __init__(self, seed: int, indices: Any) -> None:
+            super().__init__(next(count), indices)
+
+    reprise.data.loading.SampleDraws = Streamed  # type: ignore[misc]
+
+
+def stream_order() -> None:
+    generator = np.random.default_rng(0)
+    Batches.order = lambda self, epoch: generator.permutation(self._num_samples)  # type: ignore[method-assign]
+
+
+def keep_from_loading(part: str) -> Callable[[], None]:
+    def take_out() -> None:
+        load = reprise.attempt.load_checkpoint
+
+        def loaded(path: Any, model: Any, optimizer: Any, scheduler: Any, device: Any) -> Any:
+            parts = {"optimizer": optimizer, "scheduler": scheduler} | {part: None}
+            return load(path, model, parts["optimizer"], parts["scheduler"], device)
+
+        reprise.attempt.load_checkpoint = loaded
+
+    return take_out
+
+
+def forget_weights() -> None:
+    load = reprise.attempt.load_checkpoint
+
+    def loaded(path: Any, model: Any, *others: Any) -> Any:
+        fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        state = load(path, model, *others)
+        model.load_state_dict(fresh)
+        return state
+
+    reprise.attempt.load_checkpoint = loaded
+
+
+def forget_in_loop(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[], None]:
+    def take_out() -> None:
+        load = Loop.load_state_dict
+        Loop.load_state_dict = lambda self, state: load(self, state | change(dict(state)))  # type: ignore[method-assign]
+
+    return take_out
+
+
+def begin_within_accumulation() -> None:
+    stream = Batches.stream
+    Batches.stream = lambda self, first=0: stream(self, first + (first > 0))  # type: ignore[method-assign]
+
+
+def last_before_best() -> None:
+    due = Checkpoints._due
+    Checkpoints._due = lambda self, run: due(self, run)[::-1]  # type: ignore[method-assign]
+
+
+def write_in_place() -> None:
+    @contextlib.contextmanager
+    def in_place(path: Path) -> Iterator[Any]:
+        import os
+
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+            yield file
+
+    reprise.checkpoint.atomic_file = in_place
+
+
+def export_in_place() -> None:
+    reprise.export.tempfile.mkdtemp = (  # type: ignore[assignment]
+        lambda dir, prefix, suffix: Path(dir, prefix.strip(".")).mkdir(exist_ok=True) or Path(dir, prefix.strip("."))
+    )
+
+
+def complete_before_the_results() -> None:
+    write_results = reprise.attempt.write_results
+
+    def written(task: Any, directory: RunDirectory) -> Any:
+        directory.end_attempt("completed", "too early", 12)
+        return write_results(task, directory)
+
+    reprise.attempt.write_results = written
+
+
+def stay_in_evaluation_mode() -> None:
+    """Switch to training mode at the start of training only."""
+    run, train = Loop.run, torch.nn.Module.train
+
+    def started(self: Loop) -> None:
+        train(self.model)
+        self.model.train = do_nothing  # type: ignore[method-assign,assignment]
+        self.model.eval = lambda: train(self.model, False)  # type: ignore[method-assign]
+        run(self)
+        del self.model.train, self.model.eval
+
+    Loop.run = started  # type: ignore[method-assign]
+
+
+def user_code_draws(self: EarlyStopping, run: Run) -> None:
+    draws = random.random(), float(np.random.random()), float(torch.rand(1))
+    run.loop.log({f"user/draw_{number}": draw for number, draw in enumerate(draws)})
+
+
+def draw_in_user_code() -> None:
+    EarlyStopping.on_epoch_start = user_code_draws  # type: ignore[method-assign]
+
+
+def draw_in_user_code_without_restoring() -> None:
+    draw_in_user_code()
+    reprise.attempt.restore_rng_state = do_nothing
+
+
+def keep_purged_steps() -> None:
+    import torch.utils.tensorboard as board
+
+    board.SummaryWriter = functools.partial(lambda path, purge_step, writer: writer(path), writer=board.SummaryWriter)  # type: ignore[misc,assignment]
+
+
+CONTROLS = [
+    Control("weights", forget_weights, ("last.pt: model_state_dict", "metrics.json")),
+    Control(
+        "optimizer state",
+        keep_from_loading("optimizer"),
+        ("last.pt: optimizer_state_dict", "last.pt: model_state_dict", "metrics.jsonl"),
+    ),
+    Control(
+        "schedule",
+        keep_from_loading("scheduler"),
+        ("last.pt: scheduler_state_dict", "last.pt: model_state_dict", "metrics.jsonl"),
+    ),
+    Control("addresses of steps", stream_steps, ("last.pt: model_state_dict", "metrics.jsonl")),
+    Control("addresses of samples", stream_augmentation, ("inputs", "last.pt: model_state_dict", "metrics.jsonl")),
+    Control("order of samples from (seed, epoch)", stream_order, ("inputs", "last.pt: model_state_dict")),
+    Control("beginning at a whole step", begin_within_accumulation, ("inputs", "last.pt: model_state_dict")),
+    Control(
+        "sums of the loop",
+        forget_in_loop(lambda state: {"loss_sum": torch.zeros_like(state["loss_sum"]), "num_items": 0}),
+        ("metrics.jsonl",),
+    ),
+    Control(
+        "the step",
+        forget_in_loop(lambda state: {"step": state["step"] - 1}),
+        ("inputs", "metrics.jsonl"),
+    ),
+    Control(
+        "the best evaluation",
+        forget_in_loop(lambda state: {"best": None}),
+        ("best.pt: model_state_dict", "best.pt: step", "export", "metrics.json", "predictions.json"),
+    ),
+    Control(
+        "early stopping's count",
+        lambda: setattr(EarlyStopping, "load_state_dict", do_nothing),
+        ("last.pt: step", "metrics.jsonl", "last.pt: callback_states"),
+        overrides=EARLY,
+    ),
+    Control(
+        "the scale of the loss",
+        forget_in_loop(lambda state: {"scaler": state["scaler"] | {"scale": 65536.0, "_growth_tracker": 0}}),
+        ("last.pt: loop_state",),
+        overrides=HALF,
+    ),
+    Control("cutting metrics.jsonl", lambda: setattr(MetricsLogger, "truncate", do_nothing), ("metrics.jsonl",)),
+    Control(
+        "restoring the length of metrics.jsonl",
+        lambda: setattr(MetricsLog, "load_state_dict", do_nothing),
+        ("metrics.jsonl",),
+    ),
+    Control("hiding events that are written again", keep_purged_steps, ("tensorboard",), overrides=BOARD),
+    Control("last.pt after best.pt", last_before_best, ("best.pt: step", "export"), BETWEEN_BEST_AND_LAST),
+    Control("checkpoints appear whole", write_in_place, ("torn: checkpoints/last.pt", "status"), IN_LAST),
+    Control("exports appear whole", export_in_place, ("torn: export/model.safetensors",), IN_EXPORT),
+    Control(
+        "removing what was being written", lambda: setattr(RunDirectory, "remove_leftovers", do_nothing), ("files",), IN_LAST
+    ),
+    Control("complete comes last", complete_before_the_results, ("files", "export"), IN_EXPORT),
+    Control("training mode", stay_in_evaluation_mode, ("last.pt: model_state_dict", "metrics.jsonl")),
+    Control("random states", draw_in_user_code_without_restoring, ("metrics.jsonl",), IN_STEP_7),
+]
+
+
+def compare(
+    take_out: Callable[[], None], kill_at: Instant, overrides: tuple[str, ...] = EVERYTHING
+) -> list[str]:
+    """Return in what a run that is killed and carried on differs from one that is left alone, in the same code."""
+    whole, killed = Trial(_new_directory(), overrides, take_out), Trial(_new_directory(), overrides, take_out)
+    try:
+        assert whole.go() == 0
+        assert killed.go(kill_at) == -9
+        torn = [f"torn: {name}" for name in torn_files(killed.directory.path)]
+        killed.go()
+        return torn + differences(killed.facts(), whole.facts())
+    finally:
+        shutil.rmtree(whole.output_dir)
+        shutil.rmtree(killed.output_dir)
+
+
+def _new_directory() -> Path:
+    return Path(tempfile.mkdtemp())
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.ingredient)
+def test_harness_reports_what_differs_without(control: Control) -> None:
+    found = compare(control.take_out, control.kill_at, control.overrides)
+    assert set(control.differs) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("take_out", "kill_at", "overrides"),
+    [
+        *((nothing, *kill) for kill in dict.fromkeys((control.kill_at, control.overrides) for control in CONTROLS)),
+        (draw_in_user_code, IN_STEP_7, EVERYTHING),
+    ],
+)
+def test_with_every_ingredient_the_same_kills_change_nothing(
+    take_out: Callable[[], None], kill_at: Instant, overrides: tuple[str, ...]
+) -> None:
+    assert compare(take_out, kill_at, overrides) == []
