@@ -2,7 +2,7 @@
 
 The instants are all calls that write below the output directory, the middle of every write, every forward pass in
 training and in evaluation, every step of optimizer and schedule; and random ones, killed from outside. The ordinary
-suite takes some of each, `pytest -m "long or not long" tests/test_kill.py` hundreds.
+suite takes some of each, `pytest -m long tests/test_kill.py` hundreds.
 """
 
 import functools
@@ -45,7 +45,13 @@ GROUPS = {
 # What else a run may do; early stopping and fp16 have states of their own. Loader workers make an attempt slower.
 VARIANTS = {
     "loader workers": ("data.num_workers=2",),
-    "early stopping": ("callbacks.early_stopping.patience=2", "training.max_epochs=3"),
+    # val/loss falls throughout, so that the first evaluation stays the best: it stops after step 12 of 18.
+    "early stopping": (
+        "training.max_epochs=3",
+        "training.learning_rate=0.01",
+        "training.monitor_mode=max",
+        "callbacks.early_stopping.patience=3",
+    ),
     "bf16": ("training.precision=bf16",),
     "fp16": ("training.precision=fp16",),
     "no accumulation": ("training.gradient_accumulation=1",),
@@ -108,7 +114,8 @@ def test_oracle_is_the_same_twice_and_without_extra_checkpoints(
     assert differences(again.facts(), whole[0]) == []
 
     without = Trial(
-        tmp_path / "without", (*EVERYTHING, "training.checkpoint_every_steps=null", "training.checkpoint_every_epochs=null")
+        tmp_path / "without",
+        (*EVERYTHING, "training.checkpoint_every_steps=null", "training.checkpoint_every_epochs=null"),
     )
     assert without.go() == 0
     found = differences(without.facts(), whole[0])
@@ -117,7 +124,9 @@ def test_oracle_is_the_same_twice_and_without_extra_checkpoints(
 
 def test_oracle_can_tell(whole: tuple[dict[str, Any], list[Instant]]) -> None:
     """The run has what makes a resume hard: its best evaluation is early, and sums are open at some checkpoint."""
-    evaluations = {line["step"]: line["metrics"]["val/loss"] for line in whole[0]["metrics.jsonl"] if "val/loss" in line["metrics"]}
+    evaluations = {
+        line["step"]: line["metrics"]["val/loss"] for line in whole[0]["metrics.jsonl"] if "val/loss" in line["metrics"]
+    }
     assert sorted(evaluations) == [4, 6, 8, 12]
     assert min(evaluations, key=evaluations.__getitem__) == 6
     assert sum("replace checkpoints/last.pt" in instant.name for instant in whole[1]) == 4
@@ -215,7 +224,13 @@ def test_command_killed_at_random_instants_ends_with_the_same_bytes(seed: int, t
     # Long enough for several kills; the first of them comes while it is still starting.
     overrides = (*EVERYTHING, "training.max_epochs=10", "callbacks.early_stopping.patience=100", "tracker=tensorboard")
     whole, _, seconds = _whole_run(overrides)
-    arguments = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), *overrides, f"output_dir={tmp_path}", "run_id=run"]
+    arguments = [
+        sys.executable,
+        str(REPOSITORY / "scripts" / "train.py"),
+        *overrides,
+        f"output_dir={tmp_path}",
+        "run_id=run",
+    ]
     run = tmp_path / "experiments" / "base" / "run"
     generator = np.random.default_rng(seed)
     limits = [float(limit) for limit in generator.uniform(0, [2, *[0.9 * seconds] * (1 if seed == 0 else 3)])]

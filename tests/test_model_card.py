@@ -470,6 +470,14 @@ def test_command_repeats_the_run_under_a_new_name(tmp_path: Path) -> None:
     assert row(text, "Packages") == ["Packages", "torch 2.12.0"]
 
 
+def test_patch_is_applied_only_where_there_is_one(tmp_path: Path) -> None:
+    apply = "git apply outputs/experiments/pets/one/code.patch"
+    assert apply not in card(tmp_path)
+    patched = changed(PROVENANCE, code__dirty=True, code__patch_sha256="ab" * 32)
+    assert apply in card(tmp_path, provenance=patched)
+    assert apply not in card(tmp_path, provenance=changed(patched, code__patch_sha256=None))
+
+
 def test_cost_is_told_for_all_attempts_and_what_is_unknown_is_called_so(tmp_path: Path) -> None:
     text = card(tmp_path)
     last = "1 min 23 s for the last attempt, from step 20"

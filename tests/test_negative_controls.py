@@ -1,19 +1,21 @@
 """With any one ingredient of exactness taken out, the harness of `test_kill.py` reports a difference.
 
-Without these, equal hashes could also mean that nobody looks. Each control changes the code in the processes of its runs
-only, kills a run at an instant at which the ingredient matters, carries it on, and must find the facts that differ. The
-same kills without the change find none.
+Without these, equal hashes could also mean that nobody looks. Each control changes the code in the processes of its
+runs only, kills a run at an instant at which the ingredient matters, carries it on, and must find the facts that
+differ. The same kills without the change find none.
 """
 
 import contextlib
 import functools
 import itertools
+import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,18 +34,24 @@ from reprise.callbacks import Run
 from reprise.callbacks.checkpoints import Checkpoints
 from reprise.callbacks.early_stopping import EarlyStopping
 from reprise.callbacks.metrics_log import MetricsLog
-from reprise.callbacks.progress import Progress
 from reprise.data.loading import Batches
 from reprise.loop import Loop
 from reprise.metrics import MetricsLogger
 from reprise.randomness import SampleDraws
 from reprise.run_directory import RunDirectory
 
-EARLY = (*EVERYTHING, "callbacks.early_stopping.patience=2", "training.max_epochs=3")
+# val/loss falls throughout, so that the first evaluation stays the best and training stops after step 12 of 18.
+EARLY = (
+    *EVERYTHING,
+    "training.max_epochs=3",
+    "training.learning_rate=0.01",
+    "training.monitor_mode=max",
+    "callbacks.early_stopping.patience=3",
+)
 HALF = (*EVERYTHING, "training.precision=fp16")
 BOARD = (*EVERYTHING, "tracker=tensorboard")
 
-# last.pt is that of step 9, in the middle of an epoch and of the sums between two evaluations; lines 10 and 11 are written.
+# last.pt is that of step 9, within an epoch and within the sums between two evaluations; lines 10 and 11 are written.
 IN_STEP_11 = Instant("step 11: forward pass of training", 1)
 # last.pt is that of step 6, the end of an epoch and the best evaluation.
 IN_STEP_7 = Instant("step 6: forward pass of training", 1)
@@ -133,8 +141,6 @@ def last_before_best() -> None:
 def write_in_place() -> None:
     @contextlib.contextmanager
     def in_place(path: Path) -> Iterator[Any]:
-        import os
-
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             yield file
 
@@ -142,9 +148,13 @@ def write_in_place() -> None:
 
 
 def export_in_place() -> None:
-    reprise.export.tempfile.mkdtemp = (  # type: ignore[assignment]
-        lambda dir, prefix, suffix: Path(dir, prefix.strip(".")).mkdir(exist_ok=True) or Path(dir, prefix.strip("."))
-    )
+    def make(dir: Path, prefix: str, suffix: str) -> Path:
+        path = Path(dir, prefix.strip("."))
+        path.mkdir(exist_ok=True)
+        return path
+
+    reprise.export.tempfile = SimpleNamespace(mkdtemp=make)  # type: ignore[assignment]
+    reprise.export.shutil = SimpleNamespace(rmtree=do_nothing)  # type: ignore[assignment]
 
 
 def complete_before_the_results() -> None:
@@ -215,7 +225,7 @@ CONTROLS = [
     Control(
         "the step",
         forget_in_loop(lambda state: {"step": state["step"] - 1}),
-        ("inputs", "metrics.jsonl"),
+        ("metrics.jsonl", "last.pt: model_state_dict"),
     ),
     Control(
         "the best evaluation",
@@ -245,7 +255,10 @@ CONTROLS = [
     Control("checkpoints appear whole", write_in_place, ("torn: checkpoints/last.pt", "status"), IN_LAST),
     Control("exports appear whole", export_in_place, ("torn: export/model.safetensors",), IN_EXPORT),
     Control(
-        "removing what was being written", lambda: setattr(RunDirectory, "remove_leftovers", do_nothing), ("files",), IN_LAST
+        "removing what was being written",
+        lambda: setattr(RunDirectory, "remove_leftovers", do_nothing),
+        ("files",),
+        IN_LAST,
     ),
     Control("complete comes last", complete_before_the_results, ("files", "export"), IN_EXPORT),
     Control("training mode", stay_in_evaluation_mode, ("last.pt: model_state_dict", "metrics.jsonl")),
@@ -253,9 +266,7 @@ CONTROLS = [
 ]
 
 
-def compare(
-    take_out: Callable[[], None], kill_at: Instant, overrides: tuple[str, ...] = EVERYTHING
-) -> list[str]:
+def compare(take_out: Callable[[], None], kill_at: Instant, overrides: tuple[str, ...] = EVERYTHING) -> list[str]:
     """Return in what a run that is killed and carried on differs from one that is left alone, in the same code."""
     whole, killed = Trial(_new_directory(), overrides, take_out), Trial(_new_directory(), overrides, take_out)
     try:
@@ -290,3 +301,81 @@ def test_with_every_ingredient_the_same_kills_change_nothing(
     take_out: Callable[[], None], kill_at: Instant, overrides: tuple[str, ...]
 ) -> None:
     assert compare(take_out, kill_at, overrides) == []
+
+
+def _facts(path: Path, prepare: Callable[[], None], overrides: tuple[str, ...]) -> dict[str, Any]:
+    trial = Trial(path, overrides, prepare)
+    assert trial.go() == 0
+    return trial.facts()
+
+
+def stream_steps_only() -> None:
+    reprise.loop.seed_globals = do_nothing
+
+
+def sum_in_fetching() -> None:
+    """Let the data code add up many floats: with two threads the sum has other bits than with one."""
+    fetch = reprise.data.loading._Fetcher.__getitem__
+    values = torch.randn(300_000, generator=torch.Generator().manual_seed(0))
+
+    def fetched(self: Any, batch: Any) -> Any:
+        found = fetch(self, batch)
+        return found | {"pixel_values": found["pixel_values"] + (values * float(1 + batch[1][0])).sum()}
+
+    reprise.data.loading._Fetcher.__getitem__ = fetched  # type: ignore[method-assign]
+
+
+def sum_in_fetching_on_all_threads() -> None:
+    sum_in_fetching()
+    reprise.data.loading._one_thread = contextlib.nullcontext  # type: ignore[assignment]
+
+
+def draw_in_evaluation() -> None:
+    """Let the model drop out in evaluation, too."""
+    dropout = torch.nn.functional.dropout
+    torch.nn.functional.dropout = lambda inputs, p, training, inplace=False: dropout(inputs, p, True, inplace)  # type: ignore[assignment]
+
+
+def draw_in_evaluation_and_callback() -> None:
+    draw_in_evaluation()
+    EarlyStopping.on_step_end = lambda self, run: torch.rand(1)  # type: ignore[method-assign,assignment,return-value]
+
+
+def without_address_of_evaluation(prepare: Callable[[], None]) -> Callable[[], None]:
+    def take_out() -> None:
+        prepare()
+        reprise.evaluation.seed_globals = do_nothing
+
+    return take_out
+
+
+@pytest.mark.parametrize("is_taken_out", [False, True])
+def test_without_addresses_of_steps_evaluations_move_the_weights(is_taken_out: bool, tmp_path: Path) -> None:
+    prepare = stream_steps_only if is_taken_out else nothing
+    # Else more evaluations would stop it earlier.
+    overrides = (*EVERYTHING, "callbacks.early_stopping.patience=100")
+    first = _facts(tmp_path / "first", prepare, overrides)
+    second = _facts(tmp_path / "second", prepare, (*overrides, "training.eval_every_steps=1"))
+    assert ("last.pt: model_state_dict" in differences(first, second)) is is_taken_out
+
+
+@pytest.mark.parametrize("is_taken_out", [False, True])
+def test_without_fetching_on_one_thread_loader_workers_move_the_inputs(is_taken_out: bool, tmp_path: Path) -> None:
+    prepare = sum_in_fetching_on_all_threads if is_taken_out else sum_in_fetching
+    overrides = (*EVERYTHING, "num_threads=2", "training.max_steps=2")
+    first = _facts(tmp_path / "first", prepare, overrides)
+    second = _facts(tmp_path / "second", prepare, (*overrides, "data.num_workers=1"))
+    found = differences(first, second)
+    assert (found == []) is not is_taken_out
+    assert ("inputs" in found) is is_taken_out
+
+
+@pytest.mark.parametrize("is_taken_out", [False, True])
+def test_without_an_address_of_evaluations_draws_elsewhere_move_the_scores(is_taken_out: bool, tmp_path: Path) -> None:
+    change = without_address_of_evaluation if is_taken_out else (lambda prepare: prepare)
+    first = _facts(tmp_path / "first", change(draw_in_evaluation), EVERYTHING)
+    second = _facts(tmp_path / "second", change(draw_in_evaluation_and_callback), EVERYTHING)
+    found = differences(first, second)
+    # The states at the end of a step are other ones, of course; addresses see to it that nothing follows from that.
+    assert ("metrics.jsonl" in found) is is_taken_out
+    assert "last.pt: model_state_dict" not in found

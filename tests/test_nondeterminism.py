@@ -1,9 +1,7 @@
 """Operations without a deterministic implementation are seen, recorded and told; `strict` stops at the first."""
 
 import json
-import os
-import subprocess
-import sys
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import REPOSITORY, TINY
+from conftest import TINY, compose
 
 from reprise.audit import audit
+from reprise.command_line import run_command
 from reprise.nondeterminism import NondeterministicOperationError, nondeterministic_operations_noted
 from reprise.provenance import record_determinism
 from reprise.randomness import set_determinism
 from reprise.run_directory import RunDirectory
+from reprise.train import train
 
 PUT = ("model._target_=unrepeatable.build_unrepeatable_vit", "trusted_packages=[unrepeatable]")
 WARNING = "put_ does not have a deterministic implementation"
@@ -55,18 +55,21 @@ def test_speed_costs_no_warning(train_tiny: Callable[..., Path]) -> None:
     assert determinism(run) | {"debug_mode": "default", "nondeterministic_operations": []} == determinism(run)
 
 
-def test_strict_stops_with_a_message_that_names_operation_and_setting(tmp_path: Path) -> None:
+def test_strict_stops_with_a_message_that_names_operation_and_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     overrides = (*TINY, *PUT, "deterministic=strict", f"output_dir={tmp_path}", "run_id=strict")
-    done = subprocess.run(
-        [sys.executable, REPOSITORY / "scripts" / "train.py", *overrides],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
+    try:
+        with pytest.raises(SystemExit) as exited:
+            run_command(lambda: train(compose(*overrides)))
+    finally:
+        logging.captureWarnings(False)
+        logging.getLogger().handlers[:] = handlers
+        logging.getLogger().setLevel(level)
     message = "put_ has no deterministic implementation here, and deterministic=strict allows none without"
-    assert done.returncode == 1
-    assert message in done.stderr.splitlines()[-1]
+    assert exited.value.code == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
     status = json.loads((tmp_path / "experiments" / "base" / "strict" / "status.json").read_text())
     assert status["status"] == "failed"
     assert message in status["reason"]
@@ -96,7 +99,7 @@ def test_other_warnings_and_errors_go_their_usual_way() -> None:
         warnings.simplefilter("error")
         with pytest.raises(UserWarning, match="mine"), nondeterministic_operations_noted(noted.append):
             warnings.warn("mine", stacklevel=1)
-    with pytest.raises(RuntimeError, match="^mine$"), nondeterministic_operations_noted(noted.append):
+    with pytest.raises(RuntimeError, match=r"^mine$"), nondeterministic_operations_noted(noted.append):
         raise RuntimeError("mine")
     assert noted == []
     assert (torch.is_warn_always_enabled(), warnings.showwarning, warnings.filters) == (was_always, show, filters)
@@ -105,9 +108,10 @@ def test_other_warnings_and_errors_go_their_usual_way() -> None:
 def test_attention_that_warns_only_once_in_a_process_is_known_by_its_name() -> None:
     noted: list[str] = []
     text = "Memory Efficient attention defaults to a non-deterministic algorithm. To explicitly enable determinism …"
-    with pytest.warns(UserWarning, match=text[:40]), nondeterministic_operations_noted(noted.append):
+    with warnings.catch_warnings(record=True) as shown, nondeterministic_operations_noted(noted.append):
         assert torch.is_warn_always_enabled()
         warnings.warn(text, stacklevel=1)
+    assert [str(warning.message) for warning in shown] == [text]
     assert noted == ["Memory Efficient attention"]
 
 
@@ -115,7 +119,7 @@ def test_strict_names_the_operation_of_any_module() -> None:
     set_determinism("strict")
     unpool = torch.nn.MaxUnpool2d(2)
     with (
-        pytest.raises(NondeterministicOperationError, match="^max_unpooling2d_forward_out has no deterministic"),
+        pytest.raises(NondeterministicOperationError, match=r"^max_unpooling2d_forward_out has no deterministic"),
         nondeterministic_operations_noted(print),
     ):
         unpool(torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1, dtype=torch.int64))

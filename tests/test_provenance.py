@@ -1,7 +1,9 @@
 import hashlib
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,13 @@ from tiny_loop import CPU, Net, make_split
 
 from reprise.data import Data, Description, describe_data, fingerprint, stack
 from reprise.models import describe_model
-from reprise.provenance import _without_credentials, collect_provenance, determinism_in_force, update_provenance
+from reprise.provenance import (
+    _not_as_locked,
+    _without_credentials,
+    collect_provenance,
+    determinism_in_force,
+    update_provenance,
+)
 from reprise.randomness import set_determinism
 
 
@@ -63,6 +71,19 @@ def test_the_commit_is_the_one_that_is_checked_out():
 )
 def test_the_address_of_the_code_holds_no_secrets(remote, kept):
     assert _without_credentials(remote) == kept
+
+
+def test_a_package_may_be_locked_in_several_versions_for_several_pythons():
+    lock = (Path(__file__).parents[1] / "requirements.lock").read_text()
+    versions = re.findall(r"^numpy==([^\s;]+)", lock, re.MULTILINE)
+    assert len(versions) > 1
+    assert [_not_as_locked({"numpy": version}) for version in versions] == [{}] * len(versions)
+    assert _not_as_locked({"NumPy": "0.1", "unheard-of": "1"}) == {"numpy": [" or ".join(versions), "0.1"]}
+
+
+def test_a_patch_is_recorded_by_its_hash():
+    assert collect_provenance([], CPU)["code"]["patch_sha256"] is None
+    assert collect_provenance([], CPU, b"patch")["code"]["patch_sha256"] == hashlib.sha256(b"patch").hexdigest()
 
 
 def test_a_data_set_is_described_with_the_size_and_fingerprint_of_each_split():

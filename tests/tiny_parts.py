@@ -1,7 +1,9 @@
 """Data and a model of milliseconds, for runs whose bits are moved on purpose; they import nothing but torch."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,3 +92,28 @@ class Net(nn.Module):
         logits = self.second(self.dropout(hidden))  # (B, C)
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return ModelOutput(logits, loss)
+
+
+class Descent:
+    """Gradient descent. The optimizers of torch import its compiler, which takes longer than these runs."""
+
+    def __init__(self, params: Sequence[Mapping[str, Any]], lr: float, weight_decay: float) -> None:
+        self.param_groups = [{**group, "lr": lr} for group in params]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.add_(parameter.grad, alpha=-group["lr"])
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lr": [group["lr"] for group in self.param_groups]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for group, rate in zip(self.param_groups, state["lr"], strict=True):
+            group["lr"] = rate

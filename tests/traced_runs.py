@@ -38,13 +38,17 @@ def config_of(output: Path, data: Path, **changes: Any) -> ExperimentConfig:
         "num_threads": 1,
         "data": {"_target_": "tiny_parts.load_points", "path": str(data), "train_split": None, "val_split": None},
         "model": {"_target_": "tiny_parts.Net", "name": "net", "dropout": 0.1},
-        "training": {"batch_size": 16, "learning_rate": 0.01, "max_epochs": 3, "warmup_steps": 2, "log_every_steps": 1}
+        "training": {"batch_size": 16, "learning_rate": 0.1, "max_epochs": 3, "warmup_steps": 2, "log_every_steps": 1}
         | {"gradient_clip": 0.01},
         "metrics": {"classification": {"_target_": "reprise.metrics.ClassificationMetrics"}},
         "callbacks": {name: {"_target_": f"reprise.callbacks.{name}.{kind}"} for kind, name in callbacks.items()},
         "trusted_packages": ["tiny_parts"],
     }
     values["callbacks"]["metrics_log"]["every_steps"] = 1
+    values["callbacks"]["weights_trace"] = {
+        "_target_": "reprise.callbacks.weights_trace.WeightsTrace",
+        "every_steps": changes.pop("trace_every_steps", 1),
+    }
     values["callbacks"]["checkpoints"]["every_epochs"] = changes.pop("checkpoint_every_epochs", None)
     for key, value in changes.items():
         *sections, name = key.split("__")

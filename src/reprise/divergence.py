@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -13,92 +12,11 @@ from torch import Tensor
 from reprise.checkpoint import CheckpointError, content_hash, read_checkpoint
 from reprise.comparison import compare
 from reprise.config import InputError
+from reprise.findings import CheckpointComparison, Findings, LineDifference, TensorDifference, shown
 from reprise.metrics import MetricEntry, read_metrics
 from reprise.run_directory import RunDirectory
 
 _STATES = {"optimizer_state_dict": "optimizer", "scheduler_state_dict": "schedule", "loop_state": "loop"}
-
-
-@dataclass(frozen=True)
-class LineDifference:
-    """A line of `metrics.jsonl` that differs, by the first metric in it that does; None where a run has none."""
-
-    step: int
-    name: str
-    recorded: float | None
-    repeated: float | None
-    names: tuple[str, ...]
-    """All metrics that differ in this line."""
-
-
-@dataclass(frozen=True)
-class TensorDifference:
-    """A tensor of the weights that differs; `largest` is None if the two cannot be subtracted."""
-
-    name: str
-    largest: float | None
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class CheckpointComparison:
-    """The state of both runs after the same step."""
-
-    file: str
-    step: int
-    num_tensors: int
-    tensors: tuple[TensorDifference, ...]
-    """Those that differ, the largest difference first."""
-    states: tuple[str, ...]
-    """Other parts of the state that differ."""
-
-    @property
-    def is_equal(self) -> bool:
-        return not self.tensors and not self.states
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that was compared, and where it differs."""
-
-    num_lines: int
-    lines: tuple[LineDifference, ...]
-    equal_up_to: int
-    """Step of the last line before the first that differs; 0 if there is none."""
-    checkpoints: tuple[CheckpointComparison, ...]
-    """In the order of their steps."""
-    results: tuple[str, ...]
-    """What differs in predictions, results and export, in sentences."""
-    compared_results: tuple[str, ...]
-    initial_weights_differ: bool
-
-    @property
-    def are_equal(self) -> bool:
-        return not (
-            self.initial_weights_differ
-            or self.lines
-            or self.results
-            or any(not checkpoint.is_equal for checkpoint in self.checkpoints)
-        )
-
-    @property
-    def first_step(self) -> int | None:
-        """Return the first step for which a difference is known: 0 for the initial weights, None for only results."""
-        if self.initial_weights_differ:
-            return 0
-        steps = [line.step for line in self.lines[:1]]
-        steps += [checkpoint.step for checkpoint in self.checkpoints if not checkpoint.is_equal]
-        return min(steps, default=None)
-
-    @property
-    def weights_differ(self) -> bool:
-        return self.initial_weights_differ or any(not checkpoint.is_equal for checkpoint in self.checkpoints)
-
-    @property
-    def weights_equal_up_to(self) -> int:
-        """Return the last step before the first known difference at which the weights are known to be equal."""
-        first = self.first_step
-        return max((c.step for c in self.checkpoints if not c.tensors and (first is None or c.step < first)), default=0)
 
 
 def find_divergence(recorded: RunDirectory, repeated: RunDirectory, steps: int | None, is_complete: bool) -> Findings:
@@ -128,6 +46,7 @@ def find_divergence(recorded: RunDirectory, repeated: RunDirectory, steps: int |
         results=tuple(results),
         compared_results=tuple(compared),
         initial_weights_differ=None not in initial and initial[0] != initial[1],
+        traced=_compare_traces(recorded, repeated),
     )
 
 
@@ -167,6 +86,22 @@ def _compare_checkpoints(recorded: RunDirectory, repeated: RunDirectory) -> Iter
         differing.sort(key=lambda d: float("-inf") if d.largest is None else -d.largest)
         states = tuple(word for key, word in _STATES.items() if content_hash(a.get(key)) != content_hash(b.get(key)))
         yield CheckpointComparison(first[step].name, step, len(names), tuple(differing), states)
+
+
+def _compare_traces(recorded: RunDirectory, repeated: RunDirectory) -> tuple[int, int | None]:
+    first, second = (_trace(run) for run in (recorded, repeated))
+    steps = sorted(first.keys() & second.keys())
+    parting = next((step for step in steps if first[step] != second[step]), None)
+    return max((step for step in steps if parting is None or step < parting), default=0), parting
+
+
+def _trace(run: RunDirectory) -> dict[int, int]:
+    """Return the checksums of the weights by step, as the callback `WeightsTrace` keeps them."""
+    if not run.last_checkpoint.exists():
+        return {}
+    states = _read(run.last_checkpoint).get("callback_states", {}).values()
+    traces = [state for state in states if "checksums" in state]
+    return {k: v for t in traces for k, v in zip(t["steps"].tolist(), t["checksums"].tolist(), strict=True)}
 
 
 def _by_step(run: RunDirectory) -> dict[int, Path]:
@@ -227,11 +162,3 @@ def _initial_weights(run: RunDirectory) -> Any:
     if not run.provenance.exists():
         return None
     return json.loads(run.provenance.read_text(encoding="utf-8")).get("model", {}).get("initial_sha256")
-
-
-def shown(value: Any) -> str:
-    """Return a value for a line of text, cut where it is long; a float with all of its bits."""
-    if isinstance(value, float):
-        return f"{value!r} ({value.hex()})"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."

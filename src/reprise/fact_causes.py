@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reprise.comparison import Difference
-from reprise.divergence import shown
+from reprise.findings import shown
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from typing import Any
 from reprise.checkpoint import read_checkpoint
 from reprise.config import ExperimentConfig, InputError
 from reprise.differing_facts import INERT_KEYS, differing_facts, other_splits, provenance_of
-from reprise.divergence import Findings, find_divergence
+from reprise.divergence import find_divergence
 from reprise.explanation import candidates, explain, is_worth_a_second_repeat
+from reprise.findings import Findings
 from reprise.metrics import read_metrics
 from reprise.recorded_code import changed_files, checked_out, find_clone, is_commit_here, patched_files
 from reprise.run_directory import RunDirectory, open_run

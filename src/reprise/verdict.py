@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reprise.divergence import CheckpointComparison, Findings, LineDifference, shown
 from reprise.fact_causes import Cause
+from reprise.findings import CheckpointComparison, Findings, LineDifference, shown
 
 _MAX_SHOWN = 10
 
@@ -69,9 +69,10 @@ class Verdict:
             lines.append("weights: not compared, there is no checkpoint of the same step in both")
         elif not findings.lines and findings.weights_differ:
             lines.append("every metric is equal, and the weights are not: the difference is too small to show in them")
-        if findings.lines and findings.weights_differ and not findings.initial_weights_differ:
-            equal, first = findings.weights_equal_up_to, findings.first_step
-            lines.append(f"the weights are known to be equal at step {equal}, and part by step {first} or earlier")
+        if findings.weights_differ and not findings.initial_weights_differ:
+            equal, first = findings.weights_equal_up_to, findings.weights_part_by
+            at = f"in step {first}" if first == equal + 1 else f"after step {equal}, by step {first} at the latest"
+            lines.append(f"the weights part {at}")
         lines += findings.results[:_MAX_SHOWN]
         if len(findings.results) > _MAX_SHOWN:
             lines.append(f"results: {len(findings.results) - _MAX_SHOWN} differences more")

@@ -98,6 +98,8 @@ def check_fingerprints(files: RunFiles) -> str:
 def check_determinism(files: RunFiles) -> str:
     tier, facts = files.config.deterministic, mapping_at(files.provenance, "determinism")
     mode = text_at(facts, "debug_mode")
+    if mode is None:
+        raise Failed("The settings in force are not recorded.")
     if mode != _DEBUG_MODES[tier]:
         raise Failed(f"`deterministic` is {shown(tier)}, but torch was in the mode {shown(mode)}.")
     if tier is False:
@@ -116,6 +118,8 @@ def check_repeatable(files: RunFiles) -> str:
     num_threads = files.config.num_threads
     if num_threads is None:
         raise Failed("`num_threads` is open in `config.json`, and it changes bits.")
+    if not files.attempts:
+        raise Failed("No attempt is recorded in `status.json`.")
     for number, attempt in enumerate(files.attempts, 1):
         moved = [
             str(fact["fact"]) for fact in mappings_at(attempt, "drift") if _DECIDING.fullmatch(str(fact.get("fact")))

@@ -86,7 +86,12 @@ def _commands(facts: Facts) -> str:
             arguments.append(f"++{key}={json.dumps(at(change, 'to'), default=str)}")
     commit = text_at(facts.provenance, "code", "commit")
     lines = [f"git checkout {shlex.quote(one_line(commit))}"] if commit else []
-    if commit and at(facts.provenance, "code", "dirty") is True and facts.run:
+    # What was changed need not be code; then there is no patch.
+    source = mapping_at(facts.provenance, "code")
+    is_patched = at(source, "dirty") is True and (
+        "patch_sha256" not in source or at(source, "patch_sha256") is not None
+    )
+    if commit and is_patched and facts.run:
         lines.append(f"git apply {shlex.quote(one_line(facts.run_path) + '/code.patch')}")
     lines.append(shlex.join(["python", "scripts/train.py", *arguments]))
     return f"The same training as a new run:\n\n{fenced(chr(10).join(lines), 'bash')}"
