@@ -3,6 +3,7 @@
 The table in `docs/reproducibility.md` is this file.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,3 +173,11 @@ def test_being_carried_on_changes_nothing(reference: Path, tmp_path: Path) -> No
 def test_what_should_move_the_bits_does(change: str, reference: Path, tmp_path: Path) -> None:
     run = train(compose(*EVERYTHING, f"output_dir={tmp_path}", change))
     assert weights(run) != weights(reference)
+
+
+def test_tests_named_in_the_documentation_exist() -> None:
+    named = re.findall(r"`(test_\w+(?:\.py)?)`", (REPOSITORY / "docs" / "reproducibility.md").read_text())
+    sources = {path.name: path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    assert len(named) > 10
+    for name in named:
+        assert name in sources or any(f"def {name}(" in source for source in sources.values()), name

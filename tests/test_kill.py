@@ -61,7 +61,6 @@ VARIANTS = {
     "SGD": ("training/optimizer=sgd", "training/scheduler=linear"),
     "TensorBoard": ("tracker=tensorboard",),
 }
-LONG_VARIANTS = {"compiled": ("training.compile=true",)}
 
 
 @pytest.fixture(scope="module")
@@ -274,9 +273,9 @@ def test_variant_killed_in_training_ends_with_the_same_bytes(variant: str, tmp_p
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("variant", VARIANTS | LONG_VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_variant_killed_at_many_instants_ends_with_the_same_bytes(variant: str, tmp_path: Path) -> None:
-    overrides = (*EVERYTHING, *(VARIANTS | LONG_VARIANTS)[variant])
+    overrides = (*EVERYTHING, *VARIANTS[variant])
     kill_within(overrides, 12, tmp_path / "chain")
     whole, instants, _ = _whole_run(overrides)
     for number, instant in enumerate(evenly(instants, 12)):
@@ -284,6 +283,11 @@ def test_variant_killed_at_many_instants_ends_with_the_same_bytes(variant: str, 
         assert trial.go(instant) == KILLED
         assert trial.go() == 0
         assert differences(trial.facts(), whole) == [], instant
+
+
+@pytest.mark.long
+def test_compiled_run_killed_in_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    kill_within((*EVERYTHING, "training.compile=true"), 3, tmp_path)
 
 
 @pytest.mark.long

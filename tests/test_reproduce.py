@@ -1,8 +1,8 @@
-"""Runs are trained again and compared; causes are injected one at a time, and the first explanation must name them."""
+"""`scripts/reproduce.py`: a child process trains again with the recorded code, and nothing is left behind."""
 
-import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,322 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_parts
-import torch
 from conftest import REPOSITORY
 from tiny_parts import write_data
 from traced_runs import (
-    NUM_STEPS,
     Traced,
     change_json,
     config_of,
-    first_other_step,
+    first_cause,
     git,
     make_clone,
     train_in_new_process,
-    train_traced,
 )
 
-from reprise.checkpoint import content_hash
 from reprise.config import InputError
-from reprise.data.loading import Batches
-from reprise.reproduce import judge, reproduce
+from reprise.config.composing import Composed
+from reprise.reproduce import reproduce
 from reprise.run_directory import RunDirectory
-from reprise.train import resume
-from reprise.verdict import Verdict
-
-Again = Callable[..., Traced]
+from reprise.train import train
 
 
 @pytest.fixture(scope="session")
 def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("points") / "points.json")
-
-
-@pytest.fixture(scope="module")
-def reference(points: Path, tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """Return a run that is complete; tests only read it."""
-    return train_traced(config_of(tmp_path_factory.mktemp("reference"), points))
-
-
-@pytest.fixture
-def again(points: Path, tmp_path: Path) -> Again:
-    """Return a function that trains the same run with changes, by default none."""
-    return lambda **changes: train_traced(config_of(tmp_path, changes.pop("data", points), **changes))
-
-
-def first_cause(verdict: Verdict) -> str:
-    assert not verdict.is_identical
-    return verdict.causes[0].sentence
-
-
-def assert_parts_at(verdict: Verdict, true_step: int | None) -> None:
-    """Assert that the verdict tells the step at which the weights part."""
-    assert true_step is not None
-    assert verdict.findings.first_step == true_step
-    assert verdict.findings.weights_equal_up_to == max(0, true_step - 1)
-    assert verdict.headline.startswith(f"differs from step {true_step} on")
-
-
-def use_other_kernels(monkeypatch: pytest.MonkeyPatch, from_step: int) -> None:
-    """Make gradients differ in the last bits from a step on, as another library or machine would."""
-    clip, calls = torch.nn.utils.clip_grad_norm_, [0]
-
-    def clip_otherwise(parameters: Any, *arguments: Any) -> torch.Tensor:
-        calls[0] += 1
-        if calls[0] >= from_step:
-            for parameter in parameters:
-                parameter.grad.mul_(1 + 2**-10)
-        return clip(parameters, *arguments)
-
-    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", clip_otherwise)
-
-
-def test_repeat_with_the_same_bits_is_bit_identical(reference: Traced, again: Again) -> None:
-    verdict = judge(reference.run, again().run)
-    assert verdict.headline == "bit-identical"
-    assert verdict.findings.num_lines == NUM_STEPS
-    assert verdict.findings.checkpoints[-1].step == NUM_STEPS
-    assert verdict.findings.compared_results == ("predictions", "metrics", "export")
-
-
-def test_facts_that_differ_and_move_no_bit_are_named_and_harm_nothing(reference: Traced, again: Again) -> None:
-    repeated = again()
-    change_json(repeated.run.provenance, "environment/packages/numpy", "9.9")
-    verdict = judge(reference.run, repeated.run)
-    assert verdict.headline == "bit-identical"
-    assert [cause.sentence.split()[0] for cause in verdict.harmless] == ["numpy"]
-
-
-def test_thread_count(again: Again) -> None:
-    # The norm that needs more than one thread to differ is one of 65,536 numbers.
-    recorded, repeated = again(num_threads=2), again(num_threads=1)
-    verdict = judge(recorded.run, repeated.run)
-    assert first_cause(verdict) == "2 threads → 1"
-    assert_parts_at(verdict, first_other_step(recorded, repeated))
-
-
-def test_instruction_set(reference: Traced, points: Path, tmp_path: Path) -> None:
-    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
-        pytest.skip("there is only one instruction set here")
-    here = torch.backends.cpu.get_cpu_capability().replace("AVX512", "AVX-512")
-    recorded = train_in_new_process(config_of(tmp_path, points), tmp_path, ATEN_CPU_CAPABILITY="default")
-    verdict = judge(recorded.run, reference.run)
-    assert first_cause(verdict) == f"recorded with default kernels, here {here}"
-    assert_parts_at(verdict, first_other_step(recorded, reference))
-
-
-def test_one_changed_row_of_the_training_data(reference: Traced, again: Again, points: Path, tmp_path: Path) -> None:
-    row = 17
-    content = json.loads(points.read_text())
-    content["train"]["inputs"][row][0] += 1
-    changed = tmp_path / "points.json"
-    changed.write_text(json.dumps(content))
-    repeated = again(data=changed)
-    verdict = judge(reference.run, repeated.run)
-    assert first_cause(verdict) == "data split `train` has another fingerprint"
-    order = Batches([None] * 80, list, batch_size=16, seed=42, purpose="train", shuffle=True).order(0).tolist()
-    assert first_other_step(reference, repeated) == order.index(row) // 16 + 1
-    assert_parts_at(verdict, first_other_step(reference, repeated))
-
-
-def test_changed_validation_data(reference: Traced, again: Again, points: Path, tmp_path: Path) -> None:
-    content = json.loads(points.read_text())
-    content["val"]["inputs"][3][0] += 100
-    changed = tmp_path / "points.json"
-    changed.write_text(json.dumps(content))
-    repeated = again(data=changed)
-    verdict = judge(reference.run, repeated.run)
-    assert first_cause(verdict) == "data split `val` has another fingerprint"
-    assert first_other_step(reference, repeated) is None
-    assert verdict.findings.first_step == NUM_STEPS // 3  # the first evaluation
-    assert verdict.findings.lines[0].name.startswith("val/")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("training__precision", "bf16"),
-        ("training__learning_rate", 0.2),
-        ("data__num_samples", 64),
-        ("seed", 7),
-        ("model__dropout", 0.2),
-    ],
-)
-def test_edited_config(key: str, value: Any, reference: Traced, again: Again, tmp_path: Path) -> None:
-    recorded = again()
-    change_json(recorded.run.config, key.replace("__", "/"), value)
-    repeated = again(**{key: value})
-    verdict = judge(recorded.run, repeated.run)
-    assert first_cause(verdict).startswith(f"config.json was changed: {key.replace('__', '.')}")
-    assert_parts_at(verdict, first_other_step(recorded, repeated))
-
-
-def test_edited_optimizer(again: Again) -> None:
-    recorded = again(training__optimizer={"_target_": "torch.optim.AdamW", "fused": False})
-    change_json(recorded.run.config, "training/optimizer/fused", True)
-    repeated = again(training__optimizer={"_target_": "torch.optim.AdamW", "fused": True})
-    verdict = judge(recorded.run, repeated.run)
-    assert first_cause(verdict).startswith("config.json was changed: training.optimizer.fused was false in training")
-    # The kernel moves the weights before it moves a metric.
-    assert verdict.findings.lines[0].step > 1
-    assert_parts_at(verdict, first_other_step(recorded, repeated))
-
-
-@pytest.mark.parametrize(
-    ("place", "key", "recorded_value", "explanation", "from_step"),
-    [
-        ("environment/packages", "torch", "2.11.0", "torch 2.11.0 → ", 4),
-        ("environment/packages", "transformers", "4.0.0", "transformers 4.0.0 → ", 2),
-        ("determinism", "MKL_CBWR", "COMPATIBLE", "environment variable MKL_CBWR: COMPATIBLE → not set", 7),
-        ("determinism", "float32_matmul_precision", "medium", "setting float32_matmul_precision: medium → highest", 1),
-        ("determinism", "debug_mode", "default", "deterministic kernels: default → warn", 3),
-        ("hardware", "device", "cuda", "device cuda → cpu", 1),
-        ("hardware", "gpus", [{"name": "NVIDIA H200"}], "GPU NVIDIA H200 → none", 1),
-        ("hardware", "cpu", "another processor", "processor another processor → ", 9),
-        ("environment", "python", "3.9.1", "Python 3.9.1 → ", 5),
-    ],
-)
-def test_recorded_fact(
-    place: str,
-    key: str,
-    recorded_value: Any,
-    explanation: str,
-    from_step: int,
-    reference: Traced,
-    again: Again,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with monkeypatch.context() as patch:
-        use_other_kernels(patch, from_step)
-        recorded = again()
-    change_json(recorded.run.provenance, f"{place}/{key}", recorded_value)
-    verdict = judge(recorded.run, reference.run)
-    assert first_cause(verdict).startswith(explanation)
-    assert first_other_step(recorded, reference) == from_step
-    assert_parts_at(verdict, from_step)
-
-
-def test_other_initial_weights(reference: Traced, again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiny_parts, "INITIAL_SCALE", 0.06)
-    repeated = again()
-    verdict = judge(reference.run, repeated.run)
-    assert first_cause(verdict) == "the initial weights are others"
-    assert first_other_step(reference, repeated) == 0
-    assert_parts_at(verdict, 0)
-
-
-def test_hash_seed(points: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"data___target_": "tiny_parts.load_words"}
-    recorded = train_in_new_process(config_of(tmp_path, points, **options), tmp_path, PYTHONHASHSEED="1")
-    repeated = train_traced(config_of(tmp_path, points, **options))
-    verdict = judge(recorded.run, repeated.run)
-    assert first_cause(verdict).startswith("environment variable PYTHONHASHSEED: 1 → ")
-    assert_parts_at(verdict, first_other_step(recorded, repeated))
-
-
-def test_draws_that_no_seed_reaches(again: Again) -> None:
-    options = {"data___target_": "tiny_parts.load_unseeded"}
-    recorded, repeated = again(**options), again(**options)
-    verdict = judge(recorded.run, repeated.run, repeat=lambda steps: again(training__max_steps=steps, **options).run)
-    assert first_cause(verdict).startswith("the run is not repeatable: two repeats here differ too (from step 1 on)")
-    assert "a generator that nothing seeds" in first_cause(verdict)
-    assert_parts_at(verdict, first_other_step(recorded, repeated))
-
-
-def test_difference_without_a_fact_is_unexplained_and_tried_twice(
-    reference: Traced, again: Again, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        use_other_kernels(patch, 6)
-        recorded = again()
-    asked: list[int | None] = []
-
-    def repeat(steps: int | None) -> RunDirectory:
-        asked.append(steps)
-        return again().run
-
-    verdict = judge(recorded.run, reference.run, repeat=repeat)
-    assert verdict.headline == "differs from step 6 on: unexplained"
-    assert verdict.repeats_agree is True
-    assert asked == [5] or asked == [6]
-    assert "Two repeats on this machine agree" in verdict.text()
-
-
-def test_data_without_a_fingerprint_is_a_candidate(again: Again, points: Path, tmp_path: Path) -> None:
-    content = json.loads(points.read_text())
-    content["train"]["labels"] = content["train"]["labels"][::-1]
-    changed = tmp_path / "points.json"
-    changed.write_text(json.dumps(content))
-    recorded, repeated = again(data__is_described=False), again(data__is_described=False, data=changed)
-    verdict = judge(recorded.run, repeated.run)
-    assert verdict.headline.endswith("unexplained")
-    assert verdict.candidates[0] == "data split `train`, of which no fingerprint was recorded"
-
-
-def test_step_is_bounded_where_not_every_step_was_traced(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"trace_every_steps": 4, "callbacks__metrics_log__every_steps": None}
-    recorded = again(**options)
-    use_other_kernels(monkeypatch, 10)
-    verdict = judge(recorded.run, again(**options).run)
-    assert (verdict.findings.weights_equal_up_to, verdict.findings.first_step) == (8, 12)
-    assert "the weights part after step 8, by step 12 at the latest" in verdict.text()
-
-
-def test_line_changed_by_hand(reference: Traced, again: Again) -> None:
-    recorded = again()
-    log = recorded.run.metrics_log
-    lines = log.read_text().splitlines(keepends=True)
-    line = json.loads(lines[6])
-    line["metrics"]["train/step_loss"] *= 0.5
-    lines[6] = json.dumps(line) + "\n"
-    log.write_text("".join(lines))
-    verdict = judge(recorded.run, reference.run)
-    assert first_cause(verdict).startswith("metrics.jsonl was changed after it was written (step 7)")
-    assert (verdict.findings.first_step, verdict.findings.equal_up_to) == (7, 6)
-    assert first_other_step(recorded, reference) is None
-
-
-def test_run_that_was_resumed_elsewhere(reference: Traced, again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        use_other_kernels(patch, 9)
-        recorded = again()
-    status = recorded.run.read_status()
-    drift = [{"fact": "environment.packages.torch", "recorded": torch.__version__, "now": "2.99"}]
-    status["attempts"].append({**status["attempts"][0], "from_step": 8, "drift": drift, "changes": []})
-    recorded.run.status.write_text(json.dumps(status))
-    verdict = judge(recorded.run, reference.run)
-    assert first_cause(verdict).startswith("the run was resumed elsewhere: from step 8 on, torch 2.99 → ")
-    assert_parts_at(verdict, 9)
-
-
-def test_run_that_was_extended(again: Again, tmp_path: Path) -> None:
-    # The schedule depends on the length.
-    recorded = again(training__max_epochs=2)
-    resume(recorded.run.path, ["training.max_epochs=3"], ["tiny_parts"])
-    repeated = again()
-    verdict = judge(recorded.run, repeated.run)
-    assert first_cause(verdict).startswith("the run was extended: training.max_epochs was 2 up to step 10, then 3")
-    # The first two steps are warm-up. The line of a step holds the rate of the next one, which moves the weights then.
-    assert (verdict.findings.first_step, first_other_step(recorded, repeated)) == (3, 4)
-    assert verdict.findings.lines[0].names == ("train/learning_rate",)
-
-
-def test_weights_that_differ_under_equal_metrics_are_found(reference: Traced, again: Again) -> None:
-    recorded = again(callbacks__metrics_log__every_steps=None, training__weight_decay=0.01)
-    repeated = again(callbacks__metrics_log__every_steps=None, training__weight_decay=0.01)
-    state = torch.load(recorded.run.last_checkpoint, weights_only=True)
-    state["model_state_dict"]["first.bias"][5] += 1e-6
-    state["sha256"] = content_hash({key: value for key, value in state.items() if key != "sha256"})
-    torch.save(state, recorded.run.last_checkpoint)
-    verdict = judge(recorded.run, repeated.run)
-    assert verdict.headline == f"differs from step {NUM_STEPS} on: unexplained"
-    (tensor,) = verdict.findings.checkpoints[-1].tensors
-    assert (tensor.name, tensor.largest) == ("first.bias", pytest.approx(1e-6, rel=0.1))
-    assert "every metric is equal" in verdict.text()
-
-
-# From here on the repeat is what `scripts/reproduce.py` makes: a child process with the recorded code.
 
 
 @pytest.fixture(scope="module")
@@ -359,22 +65,58 @@ def _leaves_nothing(clone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert (git(clone, "worktree", "list"), git(clone, "status", "--porcelain"), git(clone, "count-objects")) == before
 
 
+def start_script(clone: Path, run: RunDirectory, *arguments: str) -> subprocess.Popen[str]:
+    """Start `scripts/reproduce.py` as it would be in `clone`."""
+    command = [sys.executable, str(REPOSITORY / "scripts" / "reproduce.py"), str(run.path), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(clone / "src")}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.mark.usefixtures("_leaves_nothing")
 def test_script_repeats_a_run_with_its_commit_and_patch(clone: Path, recorded_in_clone: Traced) -> None:
-    script = REPOSITORY / "scripts" / "reproduce.py"
-    environment = {**os.environ, "PYTHONPATH": str(clone / "src")}
-    command = [sys.executable, str(script), str(recorded_in_clone.run.path)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout.splitlines()[0]) == (0, "bit-identical"), result.stdout + result.stderr
-    assert "uncommitted changes, applied: src/tiny_parts.py" in result.stdout
+    script = start_script(clone, recorded_in_clone.run)
+    said, errors = script.communicate()
+    assert (script.returncode, said.splitlines()[0]) == (0, "bit-identical"), said + errors
+    assert "uncommitted changes, applied: src/tiny_parts.py" in said
 
 
 @pytest.mark.usefixtures("_leaves_nothing")
-def test_current_code_that_differs(clone: Path, recorded_in_clone: Traced) -> None:
-    verdict = reproduce(recorded_in_clone.run.path, current_code=True, clone=clone, steps=2)
-    assert first_cause(verdict) == "the code differs in these files: src/tiny_parts.py"
-    assert_parts_at(verdict, 0)
-    assert verdict.findings.num_lines == 2
+def test_script_names_code_that_differs_and_ends_with_3(clone: Path, recorded_in_clone: Traced) -> None:
+    script = start_script(clone, recorded_in_clone.run, "--current-code", "--steps", "2")
+    said, errors = script.communicate()
+    assert (script.returncode, said.splitlines()[0]) == (3, "differs from step 0 on"), said + errors
+    assert "cause first:\n  1. the code differs in these files: src/tiny_parts.py\n" in said
+    assert "differ of 2; first at step 1" in said
+    assert "only the first 2 of 15 steps were compared" in said
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_leaves_nothing")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_script_that_is_stopped_leaves_nothing(name: str, clone: Path, recorded_in_clone: Traced) -> None:
+    script = start_script(clone, recorded_in_clone.run)
+    assert script.stderr is not None
+    assert "run directory" in script.stderr.readline()  # said by the child, of the repeat
+    script.send_signal(signal.Signals[name])
+    script.communicate()
+    assert script.returncode == 75
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_leaves_nothing")
+def test_data_that_depend_on_an_open_hash_seed(clone: Path, points: Path, tmp_path: Path) -> None:
+    config = config_of(tmp_path, points, data___target_="tiny_parts.load_words")
+    recorded = train_in_new_process(config, tmp_path, clone / "src", PYTHONHASHSEED="random")
+    change_json(recorded.run.provenance, "determinism/PYTHONHASHSEED", None)
+    verdict = reproduce(recorded.run.path, clone=clone, steps=2)
+    assert first_cause(verdict).startswith("the run is not repeatable: two repeats here differ too (data split `train`")
+    assert "Candidates: data code that iterates over a `set`: PYTHONHASHSEED was not set" in first_cause(verdict)
+
+
+def test_package_that_only_the_run_directory_trusts_is_refused(points: Path, tmp_path: Path) -> None:
+    run = train(Composed(config_of(tmp_path, points), (), {}))
+    with pytest.raises(InputError, match=r"cannot be repeated here(.|\n)*tiny_parts.*is in no trusted package"):
+        reproduce(run, clone=REPOSITORY, current_code=True, steps=1)
 
 
 @pytest.mark.usefixtures("_leaves_nothing")

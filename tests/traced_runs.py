@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tiny_parts
 import torch
 
@@ -20,28 +21,30 @@ from reprise.config.composing import Composed
 from reprise.loop import Loop
 from reprise.run_directory import RunDirectory
 from reprise.train import train
+from reprise.verdict import Verdict
 
 NUM_STEPS = 15
 
 
 def config_of(output: Path, data: Path, **changes: Any) -> ExperimentConfig:
     """Return the config of a run of 15 steps in 3 epochs; `changes` by dotted key, with `__` for the dots."""
-    callbacks = {
-        "Seeding": "seeding",
-        "RunLayout": "run_layout",
-        "MetricsLog": "metrics_log",
-        "Checkpoints": "checkpoints",
-    }
+    kinds = {"seeding": "Seeding", "run_layout": "RunLayout", "metrics_log": "MetricsLog", "checkpoints": "Checkpoints"}
     values: dict[str, Any] = {
         "experiment_name": "tiny",
         "output_dir": str(output),
         "num_threads": 1,
         "data": {"_target_": "tiny_parts.load_points", "path": str(data), "train_split": None, "val_split": None},
         "model": {"_target_": "tiny_parts.Net", "name": "net", "dropout": 0.1},
-        "training": {"batch_size": 16, "learning_rate": 0.1, "max_epochs": 3, "warmup_steps": 2, "log_every_steps": 1}
-        | {"gradient_clip": 0.01},
+        "training": {
+            "batch_size": 16,
+            "learning_rate": 0.1,
+            "max_epochs": 3,
+            "warmup_steps": 2,
+            "log_every_steps": 1,
+            "optimizer": {"_target_": "tiny_parts.Descent"},
+        },
         "metrics": {"classification": {"_target_": "reprise.metrics.ClassificationMetrics"}},
-        "callbacks": {name: {"_target_": f"reprise.callbacks.{name}.{kind}"} for kind, name in callbacks.items()},
+        "callbacks": {name: {"_target_": f"reprise.callbacks.{name}.{kind}"} for name, kind in kinds.items()},
         "trusted_packages": ["tiny_parts"],
     }
     values["callbacks"]["metrics_log"]["every_steps"] = 1
@@ -148,3 +151,30 @@ def git(path: Path, *arguments: str) -> str:
     """Run git in `path` as somebody; return what it prints."""
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "core.hooksPath=/dev/null"]
     return subprocess.run(["git", "-C", path, *identity, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def first_cause(verdict: Verdict) -> str:
+    assert not verdict.is_identical
+    return verdict.causes[0].sentence
+
+
+def assert_parts_at(verdict: Verdict, true_step: int | None) -> None:
+    """Assert that the verdict tells the step at which the weights part."""
+    assert true_step is not None
+    assert verdict.findings.first_step == true_step
+    assert verdict.findings.weights_equal_up_to == max(0, true_step - 1)
+    assert verdict.headline.startswith(f"differs from step {true_step} on")
+
+
+def use_other_kernels(monkeypatch: pytest.MonkeyPatch, from_step: int) -> None:
+    """Make gradients differ in the last bits from a step on, as another library or machine would."""
+    clip, calls = torch.nn.utils.clip_grad_norm_, [0]
+
+    def clip_otherwise(parameters: Any, *arguments: Any) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] >= from_step:
+            for parameter in parameters:
+                parameter.grad.mul_(1 + 2**-10)
+        return clip(parameters, *arguments)
+
+    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", clip_otherwise)
