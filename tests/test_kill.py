@@ -291,10 +291,14 @@ def test_compiled_run_killed_in_training_ends_with_the_same_bytes(tmp_path: Path
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("experiment", ["text_classification", "language_model"])
-def test_other_experiments_killed_in_training_end_with_the_same_bytes(experiment: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "experiment", [("experiment=text_classification", "model=bert_tiny"), ("experiment=language_model",)], ids=" ".join
+)
+def test_other_experiments_killed_in_training_end_with_the_same_bytes(
+    experiment: tuple[str, ...], tmp_path: Path
+) -> None:
     overrides = (
-        f"experiment={experiment}",
+        *experiment,
         "experiment_name=base",
         "num_threads=1",
         "training.max_steps=8",
