@@ -58,7 +58,8 @@ def attempt(run: Run, config: ExperimentConfig) -> None:
             callback.on_run_end(run, outcome)
         except Exception as raised:
             logger.exception("callback %s failed at the end of the run", name)
-            error, outcome = error or raised, "completed" if error else "failed"
+            if error is None:
+                error, outcome = raised, "failed"
     step = run.loop.step if hasattr(run, "loop") else None
     reason = f"{type(error).__name__}: {error}" if error is not None else _reason(run.loop)
     directory.end_attempt(outcome, reason, step)
