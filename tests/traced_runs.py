@@ -19,9 +19,9 @@ from reprise.checkpoint import content_hash
 from reprise.config import ExperimentConfig
 from reprise.config.composing import Composed
 from reprise.loop import Loop
+from reprise.reproduction.verdict import Verdict
 from reprise.run_directory import RunDirectory
 from reprise.train import train
-from reprise.verdict import Verdict
 
 NUM_STEPS = 15
 

@@ -13,7 +13,7 @@ from reprise.lookup import text_at
 from reprise.model_card import model_card_text
 from reprise.model_card.figures import count
 from reprise.model_card.files import read_object
-from reprise.recorded_code import changed_files, find_clone, is_commit_here
+from reprise.reproduction.recorded_code import changed_files, find_clone, is_commit_here
 from reprise.run_directory import RunDirectory, open_run
 
 _MARKS = {"passed": "passed", "failed": "FAILED", "not applicable": "-"}

@@ -18,14 +18,14 @@ from typing import Any
 
 from reprise.checkpoint import read_checkpoint
 from reprise.config import ExperimentConfig, InputError
-from reprise.differing_facts import INERT_KEYS, differing_facts, other_splits, provenance_of
-from reprise.divergence import find_divergence
-from reprise.explanation import candidates, explain, is_worth_a_second_repeat
-from reprise.findings import Findings
 from reprise.metrics import read_metrics
-from reprise.recorded_code import changed_files, checked_out, find_clone, is_commit_here, patched_files
+from reprise.reproduction.differing_facts import INERT_KEYS, differing_facts, other_splits, provenance_of
+from reprise.reproduction.divergence import find_divergence
+from reprise.reproduction.explanation import candidates, explain, is_worth_a_second_repeat
+from reprise.reproduction.findings import Findings
+from reprise.reproduction.recorded_code import changed_files, checked_out, find_clone, is_commit_here, patched_files
+from reprise.reproduction.verdict import Verdict
 from reprise.run_directory import RunDirectory, open_run
-from reprise.verdict import Verdict
 
 Repeat = Callable[[int | None], RunDirectory]
 """Trains the run again for so many optimizer steps, or for all, and returns the new run."""
@@ -206,7 +206,7 @@ def _train_again(
     environment = {name: value for name, value in os.environ.items() if name not in variables}
     environment |= {name: value for name, value in variables.items() if value is not None}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
-    script = Path(__file__).with_name("repetition.py")
+    script = Path(__file__).parent / "reproduction" / "repetition.py"
     # -P: the folder of that script must not be searched for modules.
     command = [sys.executable, "-P", str(script), str(source), str(recorded.config), str(output), str(steps or "all")]
     # Its progress goes to stderr, so that stdout holds the verdict alone.

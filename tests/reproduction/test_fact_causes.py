@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from reprise.comparison import Difference
-from reprise.explanation import Facts, explain
-from reprise.fact_causes import causes_from_facts
-from reprise.findings import Findings, LineDifference
+from reprise.reproduction.explanation import Facts, explain
+from reprise.reproduction.fact_causes import causes_from_facts
+from reprise.reproduction.findings import Findings, LineDifference
 
 GPUS = [{"name": "NVIDIA H200", "memory_bytes": 1}]
 

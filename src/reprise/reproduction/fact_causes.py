@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reprise.comparison import Difference
-from reprise.findings import shown
+from reprise.reproduction.findings import shown
 
 
 @dataclass(frozen=True)

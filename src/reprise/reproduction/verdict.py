@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reprise.fact_causes import Cause
-from reprise.findings import CheckpointComparison, Findings, LineDifference, shown
+from reprise.reproduction.fact_causes import Cause
+from reprise.reproduction.findings import CheckpointComparison, Findings, LineDifference, shown
 
 _MAX_SHOWN = 10
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from reprise.checkpoint import CheckpointError, content_hash, read_checkpoint
 from reprise.comparison import compare
 from reprise.config import InputError
-from reprise.findings import CheckpointComparison, Findings, LineDifference, TensorDifference, shown
 from reprise.metrics import MetricEntry, read_metrics
+from reprise.reproduction.findings import CheckpointComparison, Findings, LineDifference, TensorDifference, shown
 from reprise.run_directory import RunDirectory
 
 _STATES = {"optimizer_state_dict": "optimizer", "scheduler_state_dict": "schedule", "loop_state": "loop"}

@@ -6,8 +6,8 @@ from typing import Any
 from reprise.checkpoint import read_checkpoint
 from reprise.comparison import Difference, compare
 from reprise.config import ExperimentConfig
-from reprise.explanation import Facts
 from reprise.provenance import read_provenance
+from reprise.reproduction.explanation import Facts
 from reprise.run_directory import RunDirectory
 
 # Changes of these by `resume` move no bits.

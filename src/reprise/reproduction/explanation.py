@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reprise.comparison import Difference
-from reprise.fact_causes import Cause, causes_from_facts, split_of
-from reprise.findings import Findings, shown
+from reprise.reproduction.fact_causes import Cause, causes_from_facts, split_of
+from reprise.reproduction.findings import Findings, shown
 
 
 @dataclass(frozen=True)
