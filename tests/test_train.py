@@ -15,7 +15,9 @@ from harness import EVERYTHING, differences, run_facts, weights
 from reprise.checkpoint import content_hash, read_checkpoint
 from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError
+from reprise.data import fingerprint
 from reprise.loop import Loop, NonFiniteError
+from reprise.randomness import numpy_generator
 from reprise.run_directory import RunDirectory
 from reprise.train import resume, train
 
@@ -61,6 +63,12 @@ def test_saved_config_is_the_config_that_ran(tmp_path: Path) -> None:
     composed = compose(*TINY, f"output_dir={tmp_path}", "run_id=named")
     run = train(composed)
     assert ExperimentConfig.load(run / "config.json") == composed.config
+
+
+def test_provenance_holds_the_hash_of_the_order_of_the_first_epoch(finished_run: Path) -> None:
+    recorded = json.loads((finished_run / "provenance.json").read_text())["data"]
+    order = numpy_generator(42, "order", 0).permutation(recorded["splits"]["train"]["num_samples"])
+    assert recorded["order_sha256"] == fingerprint(order)
 
 
 def test_open_number_of_threads_is_resolved_once_and_kept(tmp_path: Path) -> None:

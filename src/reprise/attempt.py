@@ -17,7 +17,7 @@ from reprise.command_line import Interrupted
 from reprise.config import ExperimentConfig, InputError
 from reprise.config.targets import build
 from reprise.cost import CostMeter
-from reprise.data import describe_data
+from reprise.data import describe_data, fingerprint
 from reprise.export import export_model
 from reprise.loop import Loop, num_steps_per_epoch, num_total_steps
 from reprise.models import describe_model
@@ -76,7 +76,7 @@ def _carry_out(run: Run, config: ExperimentConfig) -> None:
     run.data, run.model, run.device = task.data, task.model, task.device
     update_provenance(
         run.directory.provenance,
-        data=describe_data(task.data),
+        data=describe_data(task.data) | {"order_sha256": fingerprint(task.batches("train").order(0))},
         model=describe_model(task.model) | shapes(task),
         usage=task.data.usage,
     )

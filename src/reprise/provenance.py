@@ -189,12 +189,14 @@ def _hardware(device: torch.device) -> dict[str, Any]:
         "gpus": [],
         "cuda": None,
         "cudnn": None,
+        "driver": None,
     }
     if device.type == "cuda":
         properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
         facts["gpus"] = [{"name": p.name, "memory_bytes": p.total_memory} for p in properties]
         facts["cuda"] = torch.version.cuda
         facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        facts["driver"] = _first_line(Path("/proc/driver/nvidia/version"))
     return facts
 
 
@@ -204,3 +206,10 @@ def _cpu_model() -> str | None:
     except OSError:
         return platform.processor() or None
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return None

@@ -91,6 +91,7 @@ _WORDS: dict[str, tuple[str, Callable[[Any, Any], str]]] = {
     "gpus": ("gpu", _gpus),
     "cuda": ("gpu", _named("CUDA")),
     "cudnn": ("gpu", _named("cuDNN")),
+    "driver": ("gpu", _named("the driver of the GPU")),
     "cpu": ("processor", _named("processor")),
     "python": ("python", _named("Python")),
     "platform": ("platform", _named("operating system")),
