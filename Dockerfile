@@ -21,8 +21,9 @@ WORKDIR /app
 # The packages are a layer of their own, made anew only when the lock changes. What the lock has as source alone is
 # built with the locked setuptools, not with one fetched for the build: nothing comes in unchecked.
 COPY requirements.lock ./
-RUN --mount=type=cache,target=/root/.cache/pip \
-    awk '/^[^ #]/ {wanted = /^setuptools==/} wanted' requirements.lock > /tmp/setuptools.lock \
+RUN --mount=type=cache,target=/var/cache/pip \
+    export PIP_CACHE_DIR=/var/cache/pip \
+    && awk '/^[^ #]/ {wanted = /^setuptools==/} wanted' requirements.lock > /tmp/setuptools.lock \
     && pip install --require-hashes -r /tmp/setuptools.lock \
     && pip install --require-hashes --no-build-isolation -r requirements.lock \
     && rm /tmp/setuptools.lock
