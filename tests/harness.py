@@ -169,7 +169,7 @@ class Trial:
         kill_at: Instant | None = None,
         *,
         kill_after: int | None = None,
-        limit: float | None = None,
+        limit: float = 120.0,
         changes: Sequence[str] = (),
     ) -> int:
         """Start the run, or carry it on, in a process of its own; return its exit code, -9 if it was killed.
@@ -224,7 +224,7 @@ class Trial:
         return run_facts(self.directory.path) | {"inputs": inputs}
 
 
-def run_in_child(function: Callable[[], object], limit: float | None = None) -> int:
+def run_in_child(function: Callable[[], object], limit: float = 120.0) -> int:
     """Call `function` in a forked process, and kill that with SIGKILL after `limit` seconds; return its exit code."""
     process = multiprocessing.get_context("fork").Process(target=function)
     with warnings.catch_warnings():
