@@ -30,17 +30,21 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_command(clone: Path, command: str, *more: str) -> Path:
     python, *arguments = shlex.split(command)
     assert python == "python"
+    return clone / run_python(clone, *arguments, "training.max_epochs=3", *more).splitlines()[-1]
+
+
+def run_python(clone: Path, *arguments: str) -> str:
+    """Return what Python prints in the clone, with the clone's own packages in the environment installed here."""
     done = subprocess.run(
-        [sys.executable, *arguments, "training.max_epochs=3", *more],
+        [sys.executable, *arguments],
         cwd=clone,
-        # The clone's own packages, in the environment that is installed here.
         env={**os.environ, "PYTHONPATH": str(clone / "src")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return clone / done.stdout.splitlines()[-1]
+    return done.stdout
 
 
 COMMANDS = re.findall(r"```bash\n(.*?)\n```", PAGE, re.DOTALL)
@@ -53,15 +57,7 @@ def test_two_python_files_and_two_yaml_files_make_a_complete_run(clone: Path) ->
     assert json.loads((run / "export" / "config.json").read_text())["_target_"] == "mine.perceptron.Perceptron"
     # The card's example is a program that runs as it stands.
     (example,) = re.findall(r"```python\n(.*?)```", (run / "model_card.md").read_text(), re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", example],
-        cwd=clone,
-        env={**os.environ, "PYTHONPATH": str(clone / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    assert run_python(clone, "-c", example).strip()
 
 
 def test_own_metric_can_choose_the_checkpoint_and_own_callback_can_log(clone: Path) -> None:
