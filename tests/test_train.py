@@ -123,12 +123,22 @@ def test_name_of_a_run_with_another_config_is_refused_with_all_differences(tmp_p
     ]
 
 
-def test_extended_run_is_the_longer_run_to_the_bit(tmp_path: Path) -> None:
-    overrides = (*EVERYTHING, f"output_dir={tmp_path}", "training/scheduler=constant")
-    longer = train(compose(*overrides, "training.max_epochs=4"))
-    run = train(compose(*overrides, "training.max_epochs=2", "run_id=extended"))
-    assert resume(run, ["training.max_epochs=4"]) == run
-    assert differences(run_facts(run), run_facts(longer)) == []
+# The second run ends between two evaluations, with its best one at the end; the third at a checkpoint, too.
+@pytest.mark.parametrize(
+    ("ends", "longer"),
+    [
+        ("training.max_epochs=2", "training.max_epochs=4"),
+        ("training.max_steps=7", "training.max_steps=18"),
+        ("training.max_steps=9", "training.max_steps=10"),
+        ("training.max_steps=1", "training.max_steps=2"),
+    ],
+)
+def test_extended_run_is_the_longer_run_to_the_bit(ends: str, longer: str, tmp_path: Path) -> None:
+    overrides = (*EVERYTHING, f"output_dir={tmp_path}", "training.max_epochs=3", "training/scheduler=constant")
+    whole = train(compose(*overrides, longer))
+    run = train(compose(*overrides, ends, "run_id=extended"))
+    assert resume(run, [longer]) == run
+    assert differences(run_facts(run), run_facts(whole)) == []
 
 
 def test_changes_are_recorded_and_the_config_is_the_one_in_force(tmp_path: Path) -> None:

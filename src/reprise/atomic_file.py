@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,20 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     sync_directory(path.parent)
+
+
+def keep(path: Path, name: Path) -> None:
+    """Keep the present content of `path` under another name in the same directory, unless something is there already.
+
+    The two share their space until `path` is replaced.
+    """
+    try:
+        os.link(path, name)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        with atomic_file(name) as copy, path.open("rb") as file:
+            shutil.copyfileobj(file, copy)
 
 
 def sync_directory(path: Path) -> None:

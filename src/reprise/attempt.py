@@ -14,6 +14,7 @@ from reprise.building import Task, build_task, choose_device
 from reprise.callbacks import CallbackEvents, Outcome, Run
 from reprise.checkpoint import load_checkpoint
 from reprise.command_line import Interrupted
+from reprise.comparison import compare
 from reprise.config import ExperimentConfig, InputError
 from reprise.config.targets import build
 from reprise.cost import CostMeter
@@ -147,11 +148,14 @@ def _restore(run: Run) -> int:
     if not path.exists():
         return 0
     state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
+    is_changed = bool(compare(state["config"], run.config))
+    if is_changed and "before_end" in state:
+        state |= state["before_end"]  # the evaluation at the end is one that a longer run does not have
     loop.load_state_dict(state["loop_state"])
     for name, callback in run.callbacks.items():
         callback.load_state_dict(state["callback_states"][name])
     restore_rng_state(state)
-    if run.is_changed:
+    if is_changed:
         loop.stop_reason = None  # what ended training then may not end it now
     logger.info("carrying on from step %d of %d", loop.step, loop.total_steps)
     return loop.step

@@ -55,7 +55,8 @@ class Loop:
 
     `evaluate` returns the metrics of the validation split. `gradient_accumulation` batches make one optimizer step;
     a step never reaches over the end of an epoch. `gradient_clip` bounds the L2 norm of all gradients together.
-    `eval_every_steps` counts optimizer steps; every epoch's end and the end of the run are evaluated in any case.
+    `eval_every_steps` counts optimizer steps; every epoch's end and the end of the run are evaluated in any case. An
+    evaluation for the end of the run alone comes after a commit of its own, since a longer run has none there.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class Loop:
         self.best: Best | None = None
         self.metrics: dict[str, float] = {}
         """All metrics of the last evaluation."""
+        self.evaluated_step = 0
+        """Optimizer steps done by the last evaluation."""
         self.stop_reason: str | None = None
         """Why training ended before `total_steps`, for good."""
         self.interruption: str | None = None
@@ -122,6 +125,8 @@ class Loop:
         # Sums since the last evaluation; on the device, so that adding to them does not wait for it.
         self._loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
         self._num_items = 0
+        self._unwritten: dict[str, float] = {}
+        """Of the line of this step, what waits for the evaluation at the end of the run."""
 
     @property
     def finished(self) -> bool:
@@ -141,6 +146,8 @@ class Loop:
 
     def run(self) -> None:
         """Train until the end, or until `interrupt` is called."""
+        if self.logged and not self.finished:
+            self._commit()  # carries on from where a shorter run ended: the line of this step is not written yet
         position = self.step % self.steps_per_epoch
         first_batch = self.step // self.steps_per_epoch * len(self._batches) + position * self._gradient_accumulation
         with contextlib.closing(self._batches.stream(first_batch)) as stream:  # type: ignore[type-var]
@@ -153,6 +160,8 @@ class Loop:
                 self._train_step([next(stream) for _ in range(min(self._gradient_accumulation, num_left))])
                 self._events.step_end()
                 self._close_step()
+        if self.finished and self.evaluated_step != self.step:
+            self._close_run()
 
     def stop(self, reason: str) -> None:
         """End training for good after this step."""
@@ -172,6 +181,8 @@ class Loop:
             "step": self.step,
             "best": None if self.best is None else asdict(self.best),
             "metrics": dict(self.metrics),
+            "evaluated_step": self.evaluated_step,
+            "unwritten": dict(self._unwritten),
             "stop_reason": self.stop_reason,
             "loss_sum": self._loss_sum.clone(),
             "num_items": self._num_items,
@@ -183,6 +194,8 @@ class Loop:
         self.epoch = max(0, self.step - 1) // self.steps_per_epoch + 1
         self.best = None if state["best"] is None else Best(**state["best"])
         self.metrics = dict(state["metrics"])
+        self.evaluated_step = state["evaluated_step"]
+        self.logged = dict(state["unwritten"])
         self.stop_reason = state["stop_reason"]
         self._loss_sum.copy_(state["loss_sum"])
         self._num_items = state["num_items"]
@@ -222,13 +235,27 @@ class Loop:
         self._num_items += num_items
 
     def _close_step(self) -> None:
-        epoch_ends = self.step % self.steps_per_epoch == 0 or self.finished
+        epoch_ends = self.step % self.steps_per_epoch == 0
         if epoch_ends or (self._eval_every_steps is not None and self.step % self._eval_every_steps == 0):
             self._evaluate_now()
+        elif self.finished:
+            return  # the rest is for `_close_run`
         if epoch_ends:
             self._events.epoch_end()
+        self._commit()
+
+    def _close_run(self) -> None:
+        # What a longer run carries on from: it has no evaluation here, and so neither its line nor its best.
+        self._unwritten, self.logged = self.logged, {}
         self._events.commit()
-        self.logged.clear()
+        self.logged, self._unwritten = self._unwritten, {}
+        self._evaluate_now()
+        self._events.epoch_end()
+        self._commit()
+
+    def _commit(self) -> None:
+        self._events.commit()
+        self.logged = {}
 
     def _evaluate_now(self) -> None:
         train_loss = finite(self._loss_sum / self._num_items, "training loss", self.step)
@@ -241,6 +268,7 @@ class Loop:
         if self.best is None or (value < self.best.value if self.monitor_mode == "min" else value > self.best.value):
             self.best = Best(value, self.epoch, self.step)
         self.metrics = metrics
+        self.evaluated_step = self.step
         self.log(metrics)
         self._events.eval_end(metrics)
 

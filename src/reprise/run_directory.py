@@ -58,6 +58,10 @@ class RunDirectory:
     def epoch_checkpoint(self, epoch: int) -> Path:
         return self.checkpoints / f"epoch_{epoch:03d}.pt"
 
+    def replaced_best_checkpoint(self, step: int) -> Path:
+        """Return where the best checkpoint, of this optimizer step, is kept when another one takes its place."""
+        return self.checkpoints / f"best_step_{step:06d}.pt"
+
     def checkpoint(self, name: str) -> Path:
         """Return the checkpoint of this name: `best`, `last`, or as the file is called.
 

@@ -100,7 +100,6 @@ def _work_on(
         code_patch=patch,
         record=record,
         callbacks=build_callbacks(built),
-        is_changed=bool(changes),
     )
     attempt(run, built)
 

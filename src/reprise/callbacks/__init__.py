@@ -35,8 +35,6 @@ class Run:
     record: Mapping[str, str] = field(default_factory=dict)
     """Hydra's record of the overrides: texts of the files of `.hydra`, by file name."""
     callbacks: Mapping[str, "Callback"] = field(default_factory=dict)
-    is_changed: bool = False
-    """Whether this attempt carries on with another config than the one before."""
     data: Data = field(init=False)
     model: nn.Module = field(init=False)
     device: torch.device = field(init=False)
@@ -64,7 +62,10 @@ class Callback:
         """All of an epoch is done, its evaluation too."""
 
     def on_commit(self, run: Run) -> None:
-        """Everything that belongs to this step is done and the state is consistent: persist it now."""
+        """Everything that belongs to this step is done and the state is consistent: persist it now.
+
+        Once more for the last step of a run that ends between two evaluations: before the one at its end, and after.
+        """
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         """The run ends; also when it failed or was interrupted, and then parts of `run` may be missing."""
