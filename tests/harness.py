@@ -50,6 +50,7 @@ EVERYTHING = (
     "training.checkpoint_every_epochs=1",
     "training.eval_every_steps=4",
     "training.log_every_steps=1",
+    "callbacks.checkpoints.background=false",  # so that a kill comes at the same instant each time
     "callbacks=[default,early_stopping]",
     "num_threads=1",
 )

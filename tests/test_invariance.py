@@ -42,6 +42,7 @@ def test_same_again(reference: Path, tmp_path: Path) -> None:
         ("callbacks.progress.seconds=0.001",),
         ("callbacks.progress.live=false",),
         ("~callbacks.progress",),
+        ("callbacks.checkpoints.background=true",),
         ("~callbacks.early_stopping",),
     ],
     ids=" ".join,

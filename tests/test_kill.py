@@ -60,6 +60,7 @@ VARIANTS = {
     "ends within an epoch": ("training.max_steps=10",),
     "SGD": ("training/optimizer=sgd", "training/scheduler=linear"),
     "TensorBoard": ("tracker=tensorboard",),
+    "checkpoints in the background": ("callbacks.checkpoints.background=true", "training.checkpoint_every_steps=1"),
 }
 
 
@@ -224,7 +225,13 @@ def test_run_killed_from_outside_at_random_instants_ends_with_the_same_bytes(see
 def test_command_killed_at_random_instants_ends_with_the_same_bytes(seed: int, tmp_path: Path) -> None:
     """The real command in fresh processes, each killed some time after it found its run directory."""
     # Long enough for several kills; the first of them comes while it is still starting.
-    overrides = (*EVERYTHING, "training.max_epochs=10", "callbacks.early_stopping.patience=100", "tracker=tensorboard")
+    overrides = (
+        *EVERYTHING,
+        "training.max_epochs=10",
+        "callbacks.early_stopping.patience=100",
+        "callbacks.checkpoints.background=true",
+        "tracker=tensorboard",
+    )
     whole, _, seconds = _whole_run(overrides)
     arguments = [
         sys.executable,

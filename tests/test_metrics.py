@@ -169,7 +169,7 @@ def test_a_logger_carries_on_behind_what_is_there_and_cuts_back_to_what_was_comm
     path = tmp_path / "metrics.jsonl"
     first = MetricsLogger(path)
     first.log(1, 1, {"a": 1})
-    length = first.sync()
+    length = first.length
     first.log(1, 2, {"a": 2})
     first.close()
     second = MetricsLogger(path)

@@ -31,7 +31,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def keep(path: Path, name: Path) -> None:
@@ -44,13 +44,21 @@ def keep(path: Path, name: Path) -> None:
     except FileExistsError:
         return
     except OSError:  # a file system without hard links
-        with atomic_file(name) as copy, path.open("rb") as file:
-            shutil.copyfileobj(file, copy)
+        copy_file(path, name)
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
+def copy_file(path: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with atomic_file(target) as copy, path.open("rb") as file:
+        shutil.copyfileobj(file, copy, length=2**24)
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file durable, or the names in a directory; what is not there is left alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
     try:
         os.fsync(descriptor)
     finally:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,10 @@ from reprise.randomness import capture_rng_state
 
 class CheckpointError(Exception):
     """A checkpoint is damaged or does not fit."""
+
+
+def _detached(tensor: Tensor, where: str) -> Tensor:
+    return tensor.detach()
 
 
 class Stateful(Protocol):
@@ -43,7 +47,21 @@ def save_checkpoint(
     Raises:
         TypeError: if a value is neither.
     """
-    state = {
+    write_checkpoint(plain(gather_state(model, optimizer, scheduler, epoch, step, metrics, config, extra)), Path(path))
+
+
+def gather_state(
+    model: nn.Module,
+    optimizer: Stateful | None,
+    scheduler: Stateful | None,
+    epoch: int,
+    step: int,
+    metrics: Mapping[str, float],
+    config: Any,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what `save_checkpoint` writes, not yet in plain values: its tensors are those that training changes."""
+    return {
         "epoch": epoch,
         "step": step,
         "model_state_dict": model.state_dict(),
@@ -54,10 +72,38 @@ def save_checkpoint(
         **capture_rng_state(),
         **(extra or {}),
     }
-    state = {key: plain(value, key) for key, value in state.items()}
-    state["sha256"] = content_hash(state)
-    with atomic_file(Path(path)) as file:
-        torch.save(state, file)
+
+
+def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state that `plain` returned, with its checksum, whole or not at all."""
+    with atomic_file(path) as file:
+        torch.save({**state, "sha256": content_hash(state)}, file)
+
+
+class HostCopy:
+    """A copy of a state in host memory, where training cannot change it; its memory is used again for the next one."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Tensor] = {}
+
+    def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `state` in plain values that share nothing with it, valid until the next call.
+
+        Raises:
+            TypeError: if a value is neither a tensor nor plain.
+        """
+        copied: dict[str, Any] = plain(state, tensor=self._copy)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()
+        return copied
+
+    def _copy(self, tensor: Tensor, where: str) -> Tensor:
+        buffer = self._buffers.get(where)
+        if buffer is None or (buffer.shape, buffer.dtype) != (tensor.shape, tensor.dtype):
+            # Pinned memory takes what a GPU sends without making it wait.
+            buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+            self._buffers[where] = buffer
+        return buffer.copy_(tensor.detach(), non_blocking=True)
 
 
 def load_checkpoint(
@@ -108,14 +154,16 @@ def read_checkpoint(path: str | Path, device: torch.device | str | None = None) 
     return state
 
 
-def plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str = "", tensor: Callable[[Tensor, str], Tensor] = _detached) -> Any:
     """Return `value` as tensors and plain Python values only, which is what `weights_only=True` loads.
+
+    `tensor` is called with each tensor and where it stands, and returns what takes its place.
 
     Raises:
         TypeError: if something in it is neither; the message says where.
     """
     if isinstance(value, Tensor):
-        return value.detach()
+        return tensor(value, where)
     # NumPy scalars first: np.float64 is a float, too, and would be refused when loading.
     if isinstance(value, np.generic):
         return plain(value.item(), where)
@@ -127,14 +175,21 @@ def plain(value: Any, where: str) -> Any:
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value), where)
+        return plain(dataclasses.asdict(value), where, tensor)
     if isinstance(value, Mapping):
-        return {plain(key, where): plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, tuple):
-        return tuple(plain(item, f"{where}[{i}]") for i, item in enumerate(value))
+        return {
+            plain(key, where): plain(item, f"{where}.{key}" if where else str(key), tensor)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        items = value if _are_ints(value) else (plain(item, f"{where}[{i}]", tensor) for i, item in enumerate(value))
+        return list(items) if isinstance(value, list) else tuple(items)
     raise TypeError(f"{where}: a checkpoint holds tensors and plain values, not {type(value).__name__}")
+
+
+def _are_ints(values: list[Any] | tuple[Any, ...]) -> bool:
+    # Random states are hundreds of them.
+    return all(type(value) is int for value in values)
 
 
 def content_hash(value: Any) -> str:
@@ -160,8 +215,11 @@ def _feed(digest: Any, value: Any) -> None:
             _feed(digest, item)
     elif isinstance(value, list | tuple):
         digest.update(f"{type(value).__name__} {len(value)} ".encode())
-        for item in value:
-            _feed(digest, item)
+        if _are_ints(value):
+            digest.update(repr(value).encode())
+        else:
+            for item in value:
+                _feed(digest, item)
     elif isinstance(value, float):
         digest.update(b"float " + struct.pack("<d", value))
     else:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
-from reprise.data import Batch
+from reprise.data import Batch, on_device
 from reprise.data.loading import Batches
 from reprise.metrics import Metric, weighted_sum
 from reprise.randomness import address, seed_globals
@@ -36,7 +36,7 @@ def evaluate(
     with torch.inference_mode():
         for host_batch in batches:
             num_items = count_items(host_batch)
-            batch = {name: tensor.to(device, non_blocking=True) for name, tensor in host_batch.items()}
+            batch = on_device(host_batch, device)
             with autocast():
                 outputs = model(**batch)
             for metric in metrics.values():

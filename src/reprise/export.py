@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from reprise.atomic_file import sync_directory, write_json
+from reprise.atomic_file import sync, write_json
 from reprise.config import InputError
 from reprise.config.targets import build
 from reprise.data import Data
@@ -46,7 +46,7 @@ def export_model(model: nn.Module, data: Data, spec: Mapping[str, Any], director
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-    sync_directory(directory.parent)
+    sync(directory.parent)
 
 
 @contextlib.contextmanager

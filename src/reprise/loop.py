@@ -6,14 +6,14 @@ resumed loop carries on by arithmetic.
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from reprise.data import Batch, count_labels
+from reprise.data import Batch, count_labels, on_device
 from reprise.data.loading import Batches
 from reprise.randomness import address, seed_globals
 
@@ -107,8 +107,8 @@ class Loop:
         """Loss of the last step, on the device; reading it waits for the device."""
         self.gradient_norm: Tensor | None = None
         """L2 norm of the last step's gradients before clipping, on the device; None where nothing is clipped."""
-        self.logged: dict[str, float] = {}
-        """Metrics for the line of this step; empty again after the commit."""
+        self.logged: dict[str, float | Tensor] = {}
+        """Metrics for the line of this step, numbers or tensors without dimensions; empty again after the commit."""
 
         self._batches = batches
         self._evaluate = evaluate
@@ -125,7 +125,7 @@ class Loop:
         # Sums since the last evaluation; on the device, so that adding to them does not wait for it.
         self._loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
         self._num_items = 0
-        self._unwritten: dict[str, float] = {}
+        self._unwritten: dict[str, float | Tensor] = {}
         """Of the line of this step, what waits for the evaluation at the end of the run."""
 
     @property
@@ -171,8 +171,8 @@ class Loop:
         """Return from `run` after this step's commit; the same state carries on later."""
         self.interruption = reason
 
-    def log(self, metrics: Mapping[str, float]) -> None:
-        """Add metrics to the line of this step."""
+    def log(self, metrics: Mapping[str, float | Tensor]) -> None:
+        """Add metrics to the line of this step. Tensors are read later, so that nothing waits for the device."""
         self.logged |= metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class Loop:
         num_items = sum(counts)
         losses = []
         for index, (host_batch, count) in enumerate(zip(microbatches, counts, strict=True)):
-            batch = {name: tensor.to(self._device, non_blocking=True) for name, tensor in host_batch.items()}
+            batch = on_device(host_batch, self._device)
             # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
             seed_globals(address(self._seed, "step", self.step, index))
             with self._autocast():
@@ -221,17 +221,18 @@ class Loop:
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
         if self._gradient_clip is not None:
-            self.gradient_norm = nn.utils.clip_grad_norm_(self._parameters, self._gradient_clip)
+            self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip)
         if self._scaler is None:
             self.optimizer.step()
         else:
             self._scaler.step(self.optimizer)
             self._scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         self.scheduler.step()
         self.step += 1
         self.loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        self._loss_sum += self.loss * num_items
+        self._loss_sum.add_(self.loss, alpha=num_items)
         self._num_items += num_items
 
     def _close_step(self) -> None:
@@ -271,6 +272,20 @@ class Loop:
         self.evaluated_step = self.step
         self.log(metrics)
         self._events.eval_end(metrics)
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale all gradients so that their L2 norm together is `max_norm` at most; return the norm before.
+
+    As `torch.nn.utils.clip_grad_norm_`, to the bit; without its bookkeeping where the gradients are of one kind.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if len({(gradient.dtype, gradient.device) for gradient in gradients}) != 1:
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    with torch.no_grad():
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
+    return norm
 
 
 def finite(value: Tensor | float, name: str, step: int) -> float:

@@ -1,11 +1,11 @@
 """Computes metrics from predictions and labels, and records metrics as JSON lines."""
 
 import abc
-import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -196,6 +196,9 @@ def weighted_sum(means: Sequence[Tensor], num_items: Sequence[int]) -> float:
     return math.fsum(value * num for value, num in zip(values, num_items, strict=True) if num)
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
+
 @dataclass(frozen=True)
 class MetricEntry:
     """One line of `metrics.jsonl`."""
@@ -210,7 +213,7 @@ class MetricEntry:
     """Flat names such as `train/loss`; finite numbers."""
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), allow_nan=False)
+        return _ENCODER.encode(vars(self))
 
     @classmethod
     def from_json(cls, line: str) -> Self:
@@ -237,13 +240,19 @@ class MetricsLogger:
             if not math.isfinite(value):
                 raise ValueError(f"metric {name!r} at step {step}: expected a finite number, got {value!r}")
             values[name] = value
-        entry = MetricEntry(datetime.now(UTC).isoformat(timespec="milliseconds"), epoch, step, values)
-        os.write(self._descriptor, f"{entry.to_json()}\n".encode())
+        entry = MetricEntry(timestamp(time.time()), epoch, step, values)
+        self.append([entry])
         return entry
 
-    def sync(self) -> int:
-        """Make all lines durable and return the length of the file in bytes."""
-        os.fsync(self._descriptor)
+    def append(self, entries: Iterable[MetricEntry]) -> None:
+        """Append a line for each entry, all of them at once."""
+        lines = "".join(f"{entry.to_json()}\n" for entry in entries).encode()
+        while lines:
+            lines = lines[os.write(self._descriptor, lines) :]
+
+    @property
+    def length(self) -> int:
+        """Length of the file in bytes."""
         return os.fstat(self._descriptor).st_size
 
     def truncate(self, length: int) -> None:
@@ -252,13 +261,19 @@ class MetricsLogger:
         Raises:
             ValueError: if the file is shorter than that.
         """
-        size = os.fstat(self._descriptor).st_size
-        if size < length:
-            raise ValueError(f"{self._path}: expected at least {length} bytes, found {size}; lines have been lost")
+        if self.length < length:
+            raise ValueError(
+                f"{self._path}: expected at least {length} bytes, found {self.length}; lines have been lost"
+            )
         os.ftruncate(self._descriptor, length)
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def timestamp(seconds: float) -> str:
+    """Return a time in seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def read_metrics(log_path: str | Path) -> Iterator[MetricEntry]:
@@ -267,3 +282,12 @@ def read_metrics(log_path: str | Path) -> Iterator[MetricEntry]:
         for line in file:
             if line.endswith("\n"):
                 yield MetricEntry.from_json(line)
+
+
+def read_metrics_from(log_path: str | Path, offset: int) -> tuple[list[MetricEntry], int]:
+    """Return the entries of a metrics file from byte `offset` on, and the offset behind the last of them."""
+    with Path(log_path).open("rb") as file:
+        file.seek(offset)
+        lines, newline, _ = file.read().rpartition(b"\n")
+    entries = [MetricEntry.from_json(line) for line in lines.decode().splitlines()]
+    return entries, offset + len(lines) + len(newline)

@@ -1,8 +1,111 @@
-"""Which parameters are decayed."""
+"""Which parameters are decayed, and optimizers of torch without what they bring along for its compiler."""
 
+import inspect
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+_BASE = torch.optim.Optimizer
+
+
+class _Uncompiled:
+    """Leaves out what tells torch's compiler to stay away from an optimizer: it imports the compiler.
+
+    That would take as long as importing torch. An optimizer is not compiled here; the model may be.
+    """
+
+    def __init_subclass__(cls) -> None:
+        if "step" not in vars(cls):
+            cls.step = torch.no_grad()(inspect.unwrap(cls.step))  # type: ignore[attr-defined]
+
+    add_param_group = inspect.unwrap(_BASE.add_param_group)
+    zero_grad = inspect.unwrap(_BASE.zero_grad)
+    state_dict = inspect.unwrap(_BASE.state_dict)
+    load_state_dict = inspect.unwrap(_BASE.load_state_dict)
+
+
+class SGD(_Uncompiled, torch.optim.SGD):
+    """`torch.optim.SGD`, the same to the bit."""
+
+
+class AdamW(_Uncompiled, torch.optim.AdamW):
+    """`torch.optim.AdamW`, the same to the bit. Where nothing else is asked, it calls its kernel directly."""
+
+    _tensors: list[tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]] | None = None
+    """Of each parameter group: parameters, first moments, second moments, numbers of steps; None until they exist."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        self._tensors = None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._tensors = None
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        if self._tensors is not None and closure is None and not self._is_observed():
+            gradients = [[p.grad for p in parameters if p.grad is not None] for parameters, *_ in self._tensors]
+            if all(len(a) == len(b[0]) for a, b in zip(gradients, self._tensors, strict=True)):
+                self._step_directly(gradients)
+                return None
+        loss = _observed_step(self, closure)
+        self._tensors = self._gather()
+        return loss
+
+    # Otherwise torch puts its own observers around it at once.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _is_observed(self) -> bool:
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or getattr(self, "grad_scale", None) is not None  # half precision, during a step
+            or getattr(self, "found_inf", None) is not None
+        )
+
+    def _gather(self) -> list[tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]] | None:
+        """Return the tensors of the state, or None where the kernel is not for them."""
+        kinds, tensors = set(), []
+        for group in self.param_groups:
+            parameters = group["params"]
+            special = any(group[name] for name in ("amsgrad", "maximize", "differentiable"))
+            if special or not group["fused"] or isinstance(group["lr"], Tensor):
+                return None
+            if not all(parameter in self.state for parameter in parameters):
+                return None
+            kinds |= {(parameter.device, parameter.dtype) for parameter in parameters}
+            first, second, steps = (
+                [self.state[parameter][name] for parameter in parameters] for name in ("exp_avg", "exp_avg_sq", "step")
+            )
+            tensors.append((parameters, first, second, steps))
+        return tensors if len(kinds) == 1 else None
+
+    def _step_directly(self, gradients: list[list[Tensor]]) -> None:
+        assert self._tensors is not None
+        for group, (parameters, first, second, steps), of_group in zip(
+            self.param_groups, self._tensors, gradients, strict=True
+        ):
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                parameters,
+                of_group,
+                first,
+                second,
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
+
+
+_observed_step = _BASE.profile_hook_step(inspect.unwrap(torch.optim.AdamW.step))
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

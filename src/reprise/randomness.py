@@ -4,6 +4,7 @@ An address is a purpose and some numbers, such as ``(seed, "order", epoch)``; it
 this module keeps state of its own.
 """
 
+import functools
 import hashlib
 import os
 import random
@@ -13,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+_HAS_MPS = torch.backends.mps.is_available()
 
 Determinism = bool | Literal["strict"]
 
@@ -36,7 +39,7 @@ def seed_globals(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
-    elif torch.backends.mps.is_available():
+    elif _HAS_MPS:
         torch.mps.manual_seed(seed)
 
 
@@ -126,14 +129,20 @@ class SampleDraws:
     """
 
     def __init__(self, seed: int, indices: NDArray[np.int64]) -> None:
-        self._start = _mix(np.uint64(seed) ^ _mix(indices.astype(np.uint64)))  # (B,)
+        self._seed = seed
+        self._indices = indices
         self._drawn = 0
+
+    @functools.cached_property
+    def _start(self) -> NDArray[np.uint64]:
+        # Made when something is drawn: most splits draw nothing.
+        return _mix(np.uint64(self._seed) ^ _mix(self._indices.astype(np.uint64)))  # (B,)
 
     def uniform(self, num: int) -> NDArray[np.float64]:
         """Return the next `num` numbers of every sample, (B, num), uniform in [0, 1)."""
         counter = np.arange(self._drawn + 1, self._drawn + num + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         self._drawn += num
-        bits = _mix(self._start[:, None] + counter)
+        bits = _mix(self._start[:, None] + counter)  # (B, num)
         return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def integers(self, low: int, high: int, num: int) -> NDArray[np.int64]:

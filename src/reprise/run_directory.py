@@ -15,9 +15,14 @@ from typing import Any, Literal
 from reprise.atomic_file import write_json
 from reprise.comparison import Difference
 from reprise.config import ConfigError, InputError, Problem
-from reprise.config.schema import name_problem
+from reprise.config.schema import SWEEPS, name_problem, run_name_problem
 
 Status = Literal["running", "interrupted", "failed", "completed"]
+
+
+class RunInUse(InputError):
+    """Another process works on the run."""
+
 
 _held_locks: set[int] = set()
 """Descriptors of the directories that this process holds."""
@@ -90,7 +95,7 @@ class RunDirectory:
         """Hold this run against other processes; the operating system releases it when the process ends.
 
         Raises:
-            InputError: if another process holds it.
+            RunInUse: if another process holds it.
         """
         descriptor = os.open(self.path, os.O_RDONLY)
         _held_locks.add(descriptor)
@@ -99,7 +104,7 @@ class RunDirectory:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = (self.read_status().get("attempts") or [{}])[-1]
-                raise InputError(
+                raise RunInUse(
                     f"{self.path} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')} "
                     f"since {holder.get('started', '?')}"
                 ) from None
@@ -176,16 +181,7 @@ def create_experiment_dir(base_dir: str | Path, experiment_name: str, run_id: st
         FileExistsError: if there is such a run already.
     """
     experiment = find_run(base_dir, experiment_name, "any" if run_id is None else run_id).parent
-    experiment.mkdir(parents=True, exist_ok=True)
-    while True:
-        path = experiment / (run_id or f"{datetime.now():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            if run_id is None:
-                continue
-            raise
-        break
+    path = _make(experiment, run_id)
     run = RunDirectory(path)
     for folder in (run.checkpoints, run.logs, run.results):
         folder.mkdir()
@@ -194,11 +190,54 @@ def create_experiment_dir(base_dir: str | Path, experiment_name: str, run_id: st
 
 def find_run(base_dir: str | Path, experiment_name: str, run_id: str) -> Path:
     """Return where the run of these names lies, or would lie."""
-    names = {"experiment_name": experiment_name, "run_id": run_id}
-    problems = [Problem(key, message) for key, name in names.items() if (message := name_problem(name))]
+    found = {"experiment_name": name_problem(experiment_name), "run_id": run_name_problem(run_id)}
+    problems = [Problem(key, message) for key, message in found.items() if message]
     if problems:
         raise ConfigError(problems)
     return Path(base_dir) / "experiments" / experiment_name / run_id
+
+
+class SweepDirectory:
+    """The files of one sweep; its runs lie beside those that were started singly."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.definition = self.path / "sweep.json"
+        self.records = self.path / "jobs"
+        self.summary = self.path / "summary.json"
+        self.summary_csv = self.path / "summary.csv"
+        self.summary_markdown = self.path / "summary.md"
+        self.summary_latex = self.path / "summary.tex"
+        self.summary_plot = self.path / "summary.svg"
+
+    @property
+    def sweep_id(self) -> str:
+        return self.path.name
+
+    def record(self, run_id: str) -> Path:
+        """Return where it is recorded how the job of this run ended."""
+        return self.records / f"{run_id}.json"
+
+    def run(self, run_id: str) -> RunDirectory:
+        return RunDirectory(self.path.parent.parent / run_id)
+
+
+def create_or_open_sweep(base_dir: str | Path, experiment_name: str, sweep_id: str | None) -> SweepDirectory:
+    """Return the sweep of these names, made if there is none; without a `sweep_id` it gets a name like that of a run.
+
+    Raises:
+        ConfigError: if a name could be hidden or lead elsewhere.
+    """
+    if sweep_id is not None and (message := name_problem(sweep_id)):
+        raise ConfigError([Problem("sweep_id", message)])
+    sweeps = find_run(base_dir, experiment_name, "any").parent / SWEEPS
+    try:
+        sweep = SweepDirectory(_make(sweeps, sweep_id))
+    except FileExistsError:
+        assert sweep_id is not None
+        sweep = SweepDirectory(sweeps / sweep_id)
+    sweep.records.mkdir(exist_ok=True)
+    return sweep
 
 
 def open_run(path: str | Path) -> RunDirectory:
@@ -211,6 +250,20 @@ def open_run(path: str | Path) -> RunDirectory:
     if not run.config.is_file():
         raise InputError(f"{path} is not the directory of a run: it has no config.json")
     return run
+
+
+def _make(parent: Path, name: str | None) -> Path:
+    """Make a directory with this name, or one of its own: the second (local time) and a random suffix."""
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = parent / (name or f"{datetime.now():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if name is None:
+                continue
+            raise
+        return path
 
 
 def _now() -> str:

@@ -3,7 +3,7 @@ from tiny_loop import make_run
 
 from reprise.callbacks import Callback
 from reprise.callbacks.checkpoints import Checkpoints
-from reprise.checkpoint import content_hash, read_checkpoint
+from reprise.checkpoint import HostCopy, content_hash, read_checkpoint
 
 
 class RecordCheckpoints(Callback):
@@ -23,7 +23,7 @@ def checkpointed(path, scores, every_epochs=None, every_steps=None, **options):
     record = RecordCheckpoints()
     run = make_run(
         path,
-        {"checkpoints": Checkpoints(every_epochs, every_steps), "record": record},
+        {"checkpoints": Checkpoints(every_epochs, every_steps, background=False), "record": record},
         scores=lambda: {"val/loss": next(values)},
         max_epochs=len(scores),
         **options,
@@ -108,3 +108,73 @@ def test_the_order_of_callbacks_changes_no_bit_of_a_checkpoint(tmp_path, name):
 
     first = content(tmp_path / "first", ["checkpoints", "counting", "early"])
     assert content(tmp_path / "second", ["early", "counting", "checkpoints"]) == first
+
+
+def test_what_is_written_in_the_background_is_what_was_there_at_the_commit(tmp_path):
+    """Training goes on while a checkpoint is written; here it has ended before the first byte is."""
+
+    def contents(path, background):
+        checkpoints = Checkpoints(every_epochs=1, every_steps=1, background=background)
+        run = make_run(path, {"checkpoints": checkpoints}, dropout=0.5, eval_every_steps=2)
+        works = []
+        if background:
+            checkpoints._writer.start = works.append
+            checkpoints._host_copy.take = lambda state: HostCopy().take(state)  # each copy is kept
+        run.loop.run()
+        assert len(works) == (6 if background else 0)
+        for work in works:
+            work()
+        states = {file.name: read_checkpoint(file) for file in run.directory.checkpoints.iterdir()}
+        return {
+            name: content_hash({key: value for key, value in state.items() if "rng" not in key and key != "sha256"})
+            for name, state in states.items()
+            if name.startswith("epoch")  # of the others, the last to be written stays
+        }
+
+    in_line = contents(tmp_path / "in line", False)
+    assert sorted(in_line) == ["epoch_001.pt", "epoch_002.pt"]
+    assert contents(tmp_path / "background", True) == in_line
+
+
+def test_an_error_in_the_background_is_raised_at_the_next_commit_and_the_last_checkpoint_stays(tmp_path):
+    run = make_run(tmp_path, {"checkpoints": Checkpoints(every_steps=1)})
+
+    def fill_disk():
+        if run.loop.step == 3:
+            run.callbacks["checkpoints"]._writer.wait()
+            run.directory.checkpoints.rename(tmp_path / "gone")
+
+    run.loop._events._step_end.append(fill_disk)
+    with pytest.raises(FileNotFoundError, match="checkpoints"):
+        run.loop.run()
+    assert run.loop.step in (3, 4)
+    assert read_checkpoint(tmp_path / "gone" / "last.pt")["step"] == 2
+
+
+def test_a_better_checkpoint_replaces_the_best_only_with_the_state_that_says_so(tmp_path):
+    """Killed between two commits, and carried on in another way, the best is still that of the last checkpoint."""
+
+    def kill(run):
+        if run.loop.step == 5:
+            raise RuntimeError("killed")
+
+    def options(values):
+        values = iter(values)
+        return {"scores": lambda: {"val/loss": next(values)}, "eval_every_steps": 1, "max_epochs": 2}
+
+    # last.pt is written at steps 2, 3, 4; the best of step 3 gives way to that of step 5, before the kill.
+    first = make_run(
+        tmp_path, {"checkpoints": Checkpoints(every_steps=2, background=False)}, **options([5, 4, 3, 4, 1])
+    )
+    first.loop._events._commit.append(lambda: kill(first))
+    with pytest.raises(RuntimeError):
+        first.loop.run()
+    names = sorted(path.name for path in first.directory.checkpoints.iterdir())
+    assert names == ["best.pt", "best_step_000003.pt", "last.pt"]
+    assert read_checkpoint(first.directory.best_checkpoint)["step"] == 5
+
+    second = make_run(tmp_path, {"checkpoints": Checkpoints(every_steps=2)}, **options([4, 4]))
+    assert (second.loop.step, second.loop.best.step) == (4, 3)
+    second.loop.run()
+    assert sorted(path.name for path in second.directory.checkpoints.iterdir()) == ["best.pt", "last.pt"]
+    assert read_checkpoint(second.directory.best_checkpoint)["step"] == 3

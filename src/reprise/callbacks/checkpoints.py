@@ -1,12 +1,14 @@
 """Saves the best, the last and periodic checkpoints, each independent of the others."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from reprise.atomic_file import keep
-from reprise.callbacks import Callback, Run
-from reprise.checkpoint import save_checkpoint
+from reprise.atomic_file import copy_file, keep, sync
+from reprise.callbacks import Callback, Outcome, Run
+from reprise.checkpoint import HostCopy, gather_state, plain, write_checkpoint
 from reprise.config import PositiveInt
 
 
@@ -14,13 +16,20 @@ class Checkpoints(Callback):
     """Writes `best.pt` when the monitored metric improves, `last.pt` at each epoch's end and `every_steps` optimizer
     steps, and `epoch_NNN.pt` every `every_epochs` epochs.
 
+    In the `background` training waits for no disk: the state is copied in memory, and written while training goes on.
+    That takes host memory for one more state.
+
     The best checkpoint of the state in `last.pt` is never lost: until a newer `last.pt` stands, it is kept under the
     name of its step. So it is there for a run that carries on from `last.pt` in another way than the run before.
     """
 
-    def __init__(self, every_epochs: PositiveInt | None = None, every_steps: PositiveInt | None = None) -> None:
+    def __init__(
+        self, every_epochs: PositiveInt | None = None, every_steps: PositiveInt | None = None, background: bool = True
+    ) -> None:
         self._every_epochs = every_epochs
         self._every_steps = every_steps
+        self._writer = _Background() if background else None
+        self._host_copy = HostCopy()
         self._before: dict[str, Any] = {}
         self._step_of_best: int | None = None
         """Optimizer steps done at the best evaluation by the state in `last.pt`."""
@@ -29,36 +38,54 @@ class Checkpoints(Callback):
         self._run = run
 
     def on_commit(self, run: Run) -> None:
-        loop, directory = run.loop, run.directory
-        # last.pt comes last: where it stands, a resumed run carries on, and what was due before must be there.
         due = self._due(run)
         if not due:
             return
+        if self._writer is not None:
+            self._writer.wait()  # for the one before; the copy is its memory
+        loop, directory = run.loop, run.directory
         state = {
             "loop_state": loop.state_dict(),
             "callback_states": {name: run.callbacks[name].state_dict() for name in sorted(run.callbacks)},
         }
         # A second commit of a step comes after the evaluation at the end of the run; a longer run has none there.
         ends = self._before.get("loop_state", {}).get("step") == loop.step
-        for path in due:
-            if path == directory.best_checkpoint and self._step_of_best is not None:
-                keep(path, directory.replaced_best_checkpoint(self._step_of_best))
-            save_checkpoint(
-                loop.model,
-                loop.optimizer,
-                loop.scheduler,
-                loop.epoch,
-                loop.step,
-                loop.metrics,
-                run.config,
-                path,
-                extra=state | ({"before_end": self._before} if ends else {}),
-            )
-        if directory.last_checkpoint in due:
-            if not ends and self._step_of_best is not None:
-                directory.replaced_best_checkpoint(self._step_of_best).unlink(missing_ok=True)
-            self._before = state
+        extra = state | ({"before_end": self._before} if ends else {})
+        whole = gather_state(
+            loop.model, loop.optimizer, loop.scheduler, loop.epoch, loop.step, loop.metrics, run.config, extra
+        )
+        step_of_best = self._step_of_best
+        replaced = None if step_of_best is None else directory.replaced_best_checkpoint(step_of_best)
+        is_last = directory.last_checkpoint in due
+        if loop.finished:
+            self._before = plain(state, tensor=lambda tensor, _: tensor.detach().clone())
+        if is_last:
             self._step_of_best = None if loop.best is None else loop.best.step
+
+        def write(plain_state: dict[str, Any]) -> None:
+            sync(directory.metrics_log)  # the state says how long it is
+            first = due[0]
+            for path in due:
+                if path == directory.best_checkpoint and replaced is not None:
+                    keep(path, replaced)
+                if path == first:
+                    write_checkpoint(plain_state, path)
+                else:
+                    copy_file(first, path)
+            if is_last and not ends and replaced is not None:
+                replaced.unlink(missing_ok=True)
+
+        if self._writer is None:
+            write(plain(whole))
+            return
+        copied = self._host_copy.take(whole)
+        self._writer.start(lambda: write(copied))
+        if loop.finished or loop.interruption is not None:
+            self._writer.wait()
+
+    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+        if self._writer is not None:
+            self._writer.wait()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         best, directory = self._run.loop.best, self._run.directory
@@ -68,6 +95,7 @@ class Checkpoints(Callback):
                 directory.replaced_best_checkpoint(best.step).replace(directory.best_checkpoint)
 
     def _due(self, run: Run) -> list[Path]:
+        """Return what is to be written now. last.pt comes last: a run carries on from it, and the others are there."""
         loop, directory = run.loop, run.directory
         epoch_ends = loop.step % loop.steps_per_epoch == 0
         due = []
@@ -79,3 +107,29 @@ class Checkpoints(Callback):
         if epoch_ends or steps_due or loop.finished or loop.interruption is not None:
             due.append(directory.last_checkpoint)
         return due
+
+
+class _Background:
+    """One piece of work at a time, in a thread of its own; what goes wrong there is raised where it is waited for."""
+
+    def __init__(self) -> None:
+        self._thread: Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        def carry_out() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self._error = error
+
+        self._thread = Thread(target=carry_out, name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error

@@ -1,23 +1,35 @@
 """Writes `metrics.jsonl`: one line for each step that has something to say."""
 
+import contextlib
 import math
+import time
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.config import PositiveInt
-from reprise.loop import finite
-from reprise.metrics import MetricsLogger
+from reprise.loop import NonFiniteError, finite
+from reprise.metrics import MetricEntry, MetricsLogger, timestamp
+
+_SECONDS_BETWEEN_WRITES = 1.0
+_MOST_WAITING_LINES = 512
 
 
 class MetricsLog(Callback):
     """Every evaluation is a line; `every_steps` optimizer steps there is one with the metrics of that step as well.
 
-    `train/loss` is the mean over all items since the evaluation before; `train/step_loss` is that of one step.
+    `train/loss` is the mean over all items since the evaluation before; `train/step_loss` is that of one step. Lines
+    are written with each evaluation and checkpoint, and every second between: reading a number of the step that was
+    just sent to a GPU would wait for it.
     """
 
     def __init__(self, every_steps: PositiveInt | None = 10) -> None:
         self._every_steps = every_steps
-        self._written_step = -1
+        self._waiting: list[tuple[float, int, int, dict[str, float | Tensor]]] = []
+        self._last_step = -1
+        self._last_write = 0.0
 
     def on_run_start(self, run: Run) -> None:
         self._run = run
@@ -30,28 +42,62 @@ class MetricsLog(Callback):
         if self._every_steps is None or loop.step % self._every_steps:
             return
         assert loop.loss is not None
-        loop.log({"train/step_loss": finite(loop.loss, "training loss", loop.step)})
-        # In half precision a step whose gradients overflow is left out, and the scale of the loss falls: no failure.
-        if loop.gradient_norm is not None and not (loop.scales_loss and not math.isfinite(loop.gradient_norm)):
-            loop.log({"train/gradient_norm": finite(loop.gradient_norm, "gradient norm", loop.step)})
-        loop.log({"train/learning_rate": float(loop.scheduler.get_last_lr()[0])})
+        loop.logged["train/step_loss"] = loop.loss
+        if loop.gradient_norm is not None:
+            loop.logged["train/gradient_norm"] = loop.gradient_norm
+        loop.logged["train/learning_rate"] = float(loop.scheduler.get_last_lr()[0])
 
     def on_commit(self, run: Run) -> None:
-        self._write()
+        if not run.loop.logged:
+            return
+        self._take_line()
+        if (
+            run.loop.evaluated_step == run.loop.step
+            or len(self._waiting) == _MOST_WAITING_LINES
+            or time.monotonic() - self._last_write > _SECONDS_BETWEEN_WRITES
+        ):
+            self._write()
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
+        with contextlib.suppress(NonFiniteError):  # by now the run has failed
+            self._write()
         self._logger.close()
 
     def state_dict(self) -> dict[str, Any]:
         # Whoever persists the state may be called first: the line of this step belongs to it.
+        self._take_line()
         self._write()
-        return {"length": self._logger.sync()}
+        return {"length": self._logger.length}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._logger.truncate(state["length"])
 
-    def _write(self) -> None:
+    def _take_line(self) -> None:
         loop = self._run.loop
-        if loop.logged and self._written_step != loop.step:
-            self._logger.log(loop.epoch, loop.step, loop.logged)
-            self._written_step = loop.step
+        if loop.logged and self._last_step != loop.step:
+            self._waiting.append((time.time(), loop.epoch, loop.step, dict(loop.logged)))
+            self._last_step = loop.step
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._last_write = time.monotonic()
+        read = iter(_read([value for *_, line in waiting for value in line.values() if isinstance(value, Tensor)]))
+        entries: list[MetricEntry] = []
+        try:
+            for seconds, epoch, step, line in waiting:
+                values = {name: next(read) if isinstance(value, Tensor) else value for name, value in line.items()}
+                # In half precision a step whose gradients overflow is left out, and the scale of the loss falls.
+                if self._run.loop.scales_loss and not math.isfinite(values.get("train/gradient_norm", 0.0)):
+                    del values["train/gradient_norm"]
+                for name, value in values.items():
+                    finite(value, name, step)
+                entries.append(MetricEntry(timestamp(seconds), epoch, step, values))
+        finally:
+            self._logger.append(entries)
+
+
+def _read(scalars: list[Tensor]) -> list[float]:
+    """Return the values of tensors without dimensions; waits for the device once."""
+    if len({(scalar.dtype, scalar.device) for scalar in scalars}) == 1:
+        return [float(value) for value in torch.stack(scalars).tolist()]
+    return [float(scalar) for scalar in scalars]

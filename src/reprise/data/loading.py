@@ -1,6 +1,7 @@
 """Brings batches from a split, in the order of an epoch, from any position, with or without loader processes."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,6 +92,9 @@ class Batches:
 def _one_thread() -> Iterator[None]:
     """Compute as a loader process does: with more threads, sums of floats have other bits."""
     num_threads = torch.get_num_threads()
+    if num_threads == 1:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield
@@ -107,12 +111,12 @@ class _Fetcher(Dataset[Batch]):
         self._seed = seed
         self._purpose = purpose
         self._get_batch = getattr(split, "get_batch", None)
+        self._address = functools.lru_cache(1)(functools.partial(address, seed, purpose))
 
     def __getitem__(self, batch: BatchAddress) -> Batch:
         epoch, indices = batch
         if self._get_batch is not None:
-            draws = SampleDraws(address(self._seed, self._purpose, epoch), indices)
-            whole: Batch = self._get_batch(indices, draws)
+            whole: Batch = self._get_batch(indices, SampleDraws(self._address(epoch), indices))
             return whole
         samples = []
         for index in indices.tolist():
