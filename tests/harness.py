@@ -54,6 +54,7 @@ EVERYTHING = (
     "callbacks=[default,early_stopping]",
     "num_threads=1",
 )
+_LIMIT = 600.0  # seconds; a compiler takes some of them
 _CARD_SECTIONS = ("Training Data", "Evaluation Results")
 
 
@@ -170,7 +171,7 @@ class Trial:
         kill_at: Instant | None = None,
         *,
         kill_after: int | None = None,
-        limit: float = 120.0,
+        limit: float = _LIMIT,
         changes: Sequence[str] = (),
     ) -> int:
         """Start the run, or carry it on, in a process of its own; return its exit code, -9 if it was killed.
@@ -225,7 +226,7 @@ class Trial:
         return run_facts(self.directory.path) | {"inputs": inputs}
 
 
-def run_in_child(function: Callable[[], object], limit: float = 120.0) -> int:
+def run_in_child(function: Callable[[], object], limit: float = _LIMIT) -> int:
     """Call `function` in a forked process, and kill that with SIGKILL after `limit` seconds; return its exit code."""
     process = multiprocessing.get_context("fork").Process(target=function)
     with warnings.catch_warnings():

@@ -1,9 +1,13 @@
 """The handwritten digits that ship inside scikit-learn: 1,797 real scans of 8 × 8 pixels, ten classes."""
 
-from typing import Annotated, Any
+import gzip
+import importlib.util
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from reprise.config import Fraction, Probability, Range
 from reprise.data import Batch, Data, Description, TensorSplit, fingerprint, stack
@@ -29,11 +33,9 @@ def load_digits(
 
     In training an image is shifted by up to one pixel in each direction with `shift_probability`.
     """
-    from sklearn import datasets  # imported here: it takes as long as torch does
-
-    bunch: Any = datasets.load_digits()
-    images = torch.from_numpy(bunch.images / 16.0).float()[:, None]  # (N, 1, 8, 8)
-    labels = torch.from_numpy(bunch.target).long()
+    table = _read_table()  # (N, 65)
+    images = torch.from_numpy(table[:, :-1].reshape(-1, 1, 8, 8) / 16.0).float()
+    labels = torch.from_numpy(table[:, -1]).long()
     rows = split_rows(len(labels), train_split, val_split, seed)
 
     def shift(batch: Batch, draws: SampleDraws) -> Batch:
@@ -81,6 +83,16 @@ def load_digits(
         baselines={"support vector machine (RBF kernel on pixels)": support_vector_machine} if "test" in splits else {},
         usage=_USAGE,
     )
+
+
+def _read_table() -> NDArray[np.float64]:
+    """Return the 64 pixels (0 to 16) and the label of each digit, (N, 65)."""
+    # Importing scikit-learn takes as long as importing torch; its file alone is read in milliseconds.
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    with gzip.open(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        return np.loadtxt(file, delimiter=",")
 
 
 def _shift(images: torch.Tensor, draws: SampleDraws, probability: float) -> torch.Tensor:
