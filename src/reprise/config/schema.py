@@ -116,6 +116,8 @@ class ExperimentConfig:
 
     experiment_name: str = "base"
     run_id: str | None = None
+    sweep_id: str | None = None
+    """The sweep that the run is a job of."""
     seed: Annotated[int, Range(min=0, max=2**32 - 1)] = 42
     deterministic: bool | Literal["strict"] = True
     num_threads: PositiveInt | None = None
@@ -156,8 +158,9 @@ class ExperimentConfig:
         return values
 
     def differences(self, other: "ExperimentConfig") -> list[Difference]:
-        """Return each key, down to single values, in which the two configs differ; `run_id` does not count."""
-        return compare(replace(self, run_id=None).to_dict(), replace(other, run_id=None).to_dict())
+        """Return each key, down to single values, in which the two configs differ; names of run and sweep do not count."""
+        first, second = (replace(config, run_id=None, sweep_id=None).to_dict() for config in (self, other))
+        return compare(first, second)
 
     def save(self, path: str | Path) -> None:
         """Write the config to `path` as JSON."""
@@ -213,20 +216,34 @@ def _plain(value: Any) -> Any:
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,127}")
-"""Names of experiments and runs: one path component that cannot be hidden, nor lead anywhere else."""
+"""Names of experiments, runs and sweeps: one path component that cannot be hidden, nor lead anywhere else."""
+
+SWEEPS = "sweeps"
+"""What lies beside the runs of an experiment without being one: the directories of its sweeps."""
 
 
 def name_problem(name: str) -> str | None:
-    """Return what is wrong with the name of an experiment or a run, or None."""
+    """Return what is wrong with the name of an experiment or a sweep, or None."""
     if NAME.fullmatch(name) and not name.endswith("."):
         return None
     return f"expected at most 128 letters, digits and . _ = , + - of which the first is a letter or digit, got {name!r}"
 
 
+def run_name_problem(name: str) -> str | None:
+    """Return what is wrong with the name of a run, or None."""
+    if name == SWEEPS:
+        return f"expected another name than {SWEEPS!r}, where the sweeps of an experiment lie"
+    return name_problem(name)
+
+
 def _cross_checks(config: ExperimentConfig) -> list[Problem]:
     problems = []
-    for key, name in (("experiment_name", config.experiment_name), ("run_id", config.run_id)):
-        message = None if name is None else name_problem(name)
+    for key, name, problem in (
+        ("experiment_name", config.experiment_name, name_problem),
+        ("run_id", config.run_id, run_name_problem),
+        ("sweep_id", config.sweep_id, name_problem),
+    ):
+        message = None if name is None else problem(name)
         if message:
             problems.append(Problem(key, message))
     if not config.output_dir:
