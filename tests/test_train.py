@@ -6,13 +6,14 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import TINY, compose
-from harness import EVERYTHING, differences, run_facts, weights
+from harness import EVERYTHING, Instant, Trial, differences, run_facts, weights
 
-from reprise.checkpoint import content_hash, read_checkpoint
+from reprise.checkpoint import CheckpointError, content_hash, read_checkpoint
 from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError
 from reprise.data import fingerprint
@@ -102,6 +103,56 @@ def test_signal_saves_and_the_same_command_ends_with_the_same_bits(
     train(composed)
     assert [attempt["from_step"] for attempt in run.read_status()["attempts"]] == [0, 2]
     assert differences(run_facts(run.path), run_facts(reference)) == []
+
+
+@pytest.fixture(scope="module")
+def reference_of_everything(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return the facts of a run in a process of its own that is left alone."""
+    trial = Trial(tmp_path_factory.mktemp("whole"))
+    assert trial.go() == 0
+    return trial.facts()
+
+
+def _interrupted(tmp_path: Path) -> Trial:
+    trial = Trial(tmp_path)
+    assert trial.go(Instant("step 10: forward pass of training", 1)) != 0
+    names = {path.name for path in trial.directory.checkpoints.glob("*.pt")}
+    assert names == {"best.pt", "epoch_001.pt", "last.pt"}
+    return trial
+
+
+def _damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_last_checkpoint_is_set_aside_and_the_newest_whole_one_serves(
+    reference_of_everything: dict[str, Any], tmp_path: Path
+) -> None:
+    trial = _interrupted(tmp_path)
+    directory = trial.directory
+    # The best checkpoint and that of the first epoch are both of step 6; the last is of step 9.
+    _damage(directory.last_checkpoint)
+    content = directory.last_checkpoint.read_bytes()
+    assert trial.go() == 0
+    assert directory.read_status()["attempts"][-1]["from_step"] == 6
+    aside = directory.checkpoints / "last.pt.damaged"
+    assert aside.read_bytes() == content
+    assert "last.pt is damaged" in directory.train_log.read_text()
+    aside.unlink()
+    assert differences(trial.facts(), reference_of_everything) == []
+
+
+def test_without_a_whole_checkpoint_nothing_is_overwritten(tmp_path: Path) -> None:
+    directory = _interrupted(tmp_path).directory
+    for path in directory.checkpoints.glob("*.pt"):
+        _damage(path)
+    before = {path: path.read_bytes() for path in directory.checkpoints.iterdir()}
+    with pytest.raises(CheckpointError, match=r"last\.pt is damaged"):
+        resume(directory.path)
+    assert {path: path.read_bytes() for path in directory.checkpoints.iterdir()} == before
+    assert directory.read_status()["status"] == "failed"
 
 
 def test_complete_run_is_left_as_it_is(tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """One attempt at a run: objects wired, loop run, results out; however it ends, that is recorded."""
 
+import contextlib
 import logging
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import torch
 
+from reprise.atomic_file import copy_file, keep
 from reprise.building import Task, build_task, choose_device
 from reprise.callbacks import CallbackEvents, Outcome, Run
-from reprise.checkpoint import load_checkpoint
+from reprise.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from reprise.command_line import Interrupted
 from reprise.comparison import compare
 from reprise.config import ExperimentConfig, InputError
@@ -147,7 +150,11 @@ def _restore(run: Run) -> int:
     path, loop = run.directory.last_checkpoint, run.loop
     if not path.exists():
         return 0
-    state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
+    try:
+        state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
+    except CheckpointError as error:
+        _replace_damaged(path, error)
+        state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
     is_changed = bool(compare(state["config"], run.config))
     if is_changed and "before_end" in state:
         state |= state["before_end"]  # the evaluation at the end is one that a longer run does not have
@@ -159,6 +166,26 @@ def _restore(run: Run) -> int:
         loop.stop_reason = None  # what ended training then may not end it now
     logger.info("carrying on from step %d of %d", loop.step, loop.total_steps)
     return loop.step
+
+
+def _replace_damaged(last: Path, error: CheckpointError) -> None:
+    """Set the last checkpoint aside, and put the newest whole one in its place.
+
+    Raises:
+        CheckpointError: the given one, if there is none; then nothing is touched.
+    """
+    whole = []
+    for path in last.parent.glob("*.pt"):
+        with contextlib.suppress(CheckpointError):
+            whole.append((read_checkpoint(path)["step"], path))
+    if not whole or last in [path for _, path in whole]:
+        raise error
+    step, newest = max(whole)
+    aside = last.with_name(f"{last.name}.damaged")
+    aside.unlink(missing_ok=True)
+    keep(last, aside)
+    copy_file(newest, last)
+    logger.warning("%s; it is now %s, and %s of step %d takes its place", error, aside.name, newest.name, step)
 
 
 def _reason(loop: Loop) -> str:
