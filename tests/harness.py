@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from conftest import TINY, compose
 
+import reprise.callbacks.metrics_log
+import reprise.callbacks.tracking
 import reprise.data.loading
 import reprise.loop
 import reprise.train
@@ -181,7 +183,7 @@ class Trial:
         """
         if (run := self.directory).tensorboard.exists():
             # TensorBoard reads files in the order of the second in their names, and a real attempt takes some.
-            for file in run.tensorboard.iterdir():
+            for file in run.tensorboard.glob("events.*"):
                 *prefix, second, rest = file.name.split(".", 4)
                 file.rename(file.with_name(".".join([*prefix, str(int(second) - 10), rest])))
 
@@ -205,6 +207,9 @@ class Trial:
             # What is known about code and machine takes a third of an attempt to find out, and is no matter here.
             reprise.train.collect_provenance = lambda *_: provenance  # type: ignore[assignment]
             reprise.train.code_patch = lambda: b"a patch"
+            # A kill finds lines behind the last checkpoint then.
+            reprise.callbacks.metrics_log._SECONDS_BETWEEN_WRITES = -1.0
+            reprise.callbacks.tracking._SECONDS_BETWEEN_SENDINGS = -1.0
             self.prepare()
             _record_inputs(self.output_dir / "inputs.jsonl")
             _announce_instants(self.output_dir, reach)

@@ -253,7 +253,7 @@ CONTROLS = [
     ),
     Control("hiding events that are written again", keep_purged_steps, ("tensorboard",), overrides=BOARD),
     Control("last.pt after best.pt", last_before_best, ("best.pt: step", "export"), BETWEEN_BEST_AND_LAST),
-    Control("checkpoints appear whole", write_in_place, ("torn: checkpoints/last.pt", "status"), IN_LAST),
+    Control("checkpoints appear whole", write_in_place, ("torn: checkpoints/last.pt", "files"), IN_LAST),
     Control("exports appear whole", export_in_place, ("torn: export/model.safetensors",), IN_EXPORT),
     Control(
         "removing what was being written",

@@ -15,6 +15,7 @@ import pytest
 import tiny_parts
 import torch
 
+import reprise.loop
 from reprise.checkpoint import content_hash
 from reprise.config import ExperimentConfig
 from reprise.config.composing import Composed
@@ -168,7 +169,7 @@ def assert_parts_at(verdict: Verdict, true_step: int | None) -> None:
 
 def use_other_kernels(monkeypatch: pytest.MonkeyPatch, from_step: int) -> None:
     """Make gradients differ in the last bits from a step on, as another library or machine would."""
-    clip, calls = torch.nn.utils.clip_grad_norm_, [0]
+    clip, calls = reprise.loop.clip_gradients, [0]
 
     def clip_otherwise(parameters: Any, *arguments: Any) -> torch.Tensor:
         calls[0] += 1
@@ -177,4 +178,4 @@ def use_other_kernels(monkeypatch: pytest.MonkeyPatch, from_step: int) -> None:
                 parameter.grad.mul_(1 + 2**-10)
         return clip(parameters, *arguments)
 
-    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", clip_otherwise)
+    monkeypatch.setattr("reprise.loop.clip_gradients", clip_otherwise)

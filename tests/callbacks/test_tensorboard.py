@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -7,7 +9,6 @@ from reprise.callbacks import metrics_log, tracking
 from reprise.callbacks.checkpoints import Checkpoints
 from reprise.callbacks.metrics_log import MetricsLog
 from reprise.callbacks.tensorboard import TensorBoard
-from reprise.checkpoint import read_checkpoint
 from reprise.metrics import read_metrics
 
 NAMES = ["checkpoints", "tensorboard", "metrics_log"]
@@ -51,7 +52,7 @@ def at_once(monkeypatch):
 
 def let_time_pass(run):
     """Make the event files older: TensorBoard reads them in the order of the second in their names."""
-    for path in run.directory.tensorboard.iterdir():
+    for path in run.directory.tensorboard.glob("events.*"):
         *prefix, second, rest = path.name.split(".", 4)
         path.rename(path.with_name(".".join([*prefix, str(int(second) - 10), rest])))
 
@@ -109,20 +110,21 @@ def test_after_a_kill_steps_that_are_done_again_are_shown_once_and_those_before_
 
 
 @pytest.mark.parametrize("order", [NAMES, NAMES[::-1]])
-def test_what_a_checkpoint_says_was_sent_is_on_disk_by_then(tmp_path, at_once, order):
+def test_what_is_recorded_as_sent_is_on_disk_by_then(tmp_path, at_once, order):
     run = logged_run(tmp_path, order)
     seen = {}
 
     def look():
-        state = read_checkpoint(run.directory.last_checkpoint)["callback_states"]
-        lines = run.directory.metrics_log.read_bytes()[: state["tensorboard"]["offset"]].count(b"\n")
+        record = run.directory.tensorboard / "sent.json"
+        length = json.loads(record.read_text())["length"] if record.exists() else 0
+        lines = run.directory.metrics_log.read_bytes()[:length].count(b"\n")
         seen[run.loop.step] = lines
-        assert [step for step, _ in in_event_files(run).get("train/step_loss", [])][:lines] == list(range(1, lines + 1))
+        assert [step for step, _ in in_event_files(run).get("train/step_loss", [])] == list(range(1, lines + 1))
 
-    run.loop._events._epoch_end.append(lambda: look() if run.loop.step > 3 else None)
+    run.loop._events._step_end.append(look)
     run.loop.run()
     end(run)
-    assert seen[6] >= 2
+    assert seen[6] >= 4
 
 
 def test_a_run_that_logs_nothing_leaves_no_event_file(tmp_path):

@@ -67,7 +67,8 @@ def test_problems_in_a_file_come_together_with_key_and_file(configs: Path) -> No
         "training.batch_size": "expected an integer ≥ 1, got 'many'",
         "training.learningrate": "unknown; did you mean `training.learning_rate`?",
         "training.monitor": "no metric produces 'val/acuracy'; did you mean `val/accuracy`?",
-        "training.optimizer.beta": "torch.optim.AdamW takes no such argument; did you mean `training.optimizer.betas`?",
+        "training.optimizer.beta": "reprise.optimizers.AdamW takes no such argument; "
+        "did you mean `training.optimizer.betas`?",
         "callbacks.checkpoints.every_epoch": "reprise.callbacks.checkpoints.Checkpoints takes no such argument; "
         "did you mean `callbacks.checkpoints.every_epochs`?",
         "callbacks.modelcard": "there is none to remove; did you mean `callbacks.model_card`?",

@@ -170,7 +170,16 @@ def test_differences_are_those_of_single_values_without_the_run_id() -> None:
 
 def test_keys_that_hold_nothing_but_a_text_are_known() -> None:
     assert text_keys() == {
-        *("experiment_name", "run_id", "output_dir", "data._target_", "data.path", "model._target_", "model.name"),
+        *(
+            "experiment_name",
+            "run_id",
+            "sweep_id",
+            "output_dir",
+            "data._target_",
+            "data.path",
+            "model._target_",
+            "model.name",
+        ),
         *("model.tokenizer", "training.device", "training.monitor"),
         *(f"card.{key}" for key in ExperimentConfig().to_dict()["card"]),
     }

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from reprise.callbacks import Run
 from reprise.callbacks.tracking import Tracker
 from reprise.metrics import MetricEntry
 
@@ -12,15 +14,17 @@ class TensorBoard(Tracker):
     """Writes event files to `logs/tensorboard`. TensorBoard is imported with the first metrics, not before."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._writer: Any = None
+
+    def folder(self, run: Run) -> Path:
+        return run.directory.tensorboard
 
     def send(self, entries: Sequence[MetricEntry]) -> None:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             # What an interrupted attempt wrote from this step on is hidden: it is written again.
-            self._writer = SummaryWriter(str(self._run.directory.tensorboard), purge_step=entries[0].step)
+            self._writer = SummaryWriter(str(self._record.parent), purge_step=entries[0].step)
         for entry in entries:
             seconds = datetime.fromisoformat(entry.timestamp).timestamp()
             for name, value in entry.metrics.items():

@@ -92,7 +92,7 @@ class TrainingConfig:
     monitor: str = "val/loss"
     """The metric that chooses the best checkpoint."""
     monitor_mode: Literal["min", "max"] = "min"
-    optimizer: Target = field(default_factory=lambda: {"_target_": "torch.optim.AdamW"})
+    optimizer: Target = field(default_factory=lambda: {"_target_": "reprise.optimizers.AdamW"})
     scheduler: Target = field(default_factory=lambda: {"_target_": "reprise.schedules.LinearSchedule"})
 
 

@@ -160,10 +160,11 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     all_parameters = inspect.signature(target).parameters.values()
     by_name = {p.name: p for p in all_parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in all_parameters)
+    annotated: Any = target
+    if isinstance(target, type) and target.__init__ is not object.__init__:  # type: ignore[misc]
+        annotated = target.__init__  # type: ignore[misc]
     try:
-        hints = typing.get_type_hints(
-            vars(target).get("__init__", target) if isinstance(target, type) else target, include_extras=True
-        )
+        hints = typing.get_type_hints(annotated, include_extras=True)
     except Exception:  # a target may annotate with names that exist for type checkers only
         hints = {}
     return by_name, hints, takes_any
