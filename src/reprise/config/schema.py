@@ -158,7 +158,7 @@ class ExperimentConfig:
         return values
 
     def differences(self, other: "ExperimentConfig") -> list[Difference]:
-        """Return each key, down to single values, in which the two configs differ; names of run and sweep do not count."""
+        """Return each key, down to single values, in which the two configs differ, but for `run_id` and `sweep_id`."""
         first, second = (replace(config, run_id=None, sweep_id=None).to_dict() for config in (self, other))
         return compare(first, second)
 

@@ -1,0 +1,13 @@
+"""Puts runs side by side: `python scripts/compare.py RUN_DIR… | EXPERIMENT [--format csv] …`."""
+
+from reprise.command_line import run_command
+
+
+def main() -> None:
+    from reprise.compare import print_comparison
+
+    print_comparison()
+
+
+if __name__ == "__main__":
+    run_command(main)
