@@ -74,7 +74,10 @@ MISTAKES = {
     "training.batch_size=": ("training.batch_size", "expected an integer ≥ 1, got ''"),
     "training.learning_rate=???": ("training.learning_rate", "missing: expected a number > 0; set it in a config file"),
     "training.optimizer=adam": ("training.optimizer", "expected a mapping, got 'adam'; an option is chosen as"),
-    "training.optimizer.momentum=1": ("training.optimizer.momentum", "reprise.optimizers.AdamW takes no such argument; known"),
+    "training.optimizer.momentum=1": (
+        "training.optimizer.momentum",
+        "reprise.optimizers.AdamW takes no such argument; known",
+    ),
     "training.optimizer.amsgrad=3": ("training.optimizer.amsgrad", "expected true or false, got 3"),
     "training.monitor=val/acuracy": ("training.monitor", "no metric produces 'val/acuracy'; did you mean"),
     "data._target_=os.system": ("data._target_", "'os.system' is in no trusted package: "),
@@ -121,7 +124,9 @@ def test_a_mistake_is_explained_under_its_key_and_leaves_nothing(command: Any, o
         (["--config-name", "nothing"], "Cannot find primary config 'nothing'"),
         (["-m", "--cfg", "job"], "Only one of --run, --multirun, --cfg"),
         (["-m", "seed=range(3,1)"], "seed=range(3,1): expected a sweep over at least one value, got none"),
-        (["-m", "training.learning_rate=interval(1,2)"], "BasicSweeper does not support sweep type : INTERVAL_SWEEP"),
+        (["-m", "training.learning_rate=interval(1,2)"], "training.learning_rate=interval(1,2): a grid needs values"),
+        (["-m", "run_id=a,b"], "1 problem in the config"),
+        (["sweep_id=a"], "sweep_id: names a sweep, and this is a single run; add -m"),
     ],
 )
 def test_a_command_that_makes_no_sense_is_one_message(command: Any, arguments: list[str], message: str) -> None:
@@ -185,10 +190,11 @@ def test_an_argument_that_a_target_takes_needs_no_file_that_lists_it(command: An
 
 def test_a_sweep_runs_each_job_with_texts_as_typed(command: Any) -> None:
     got, code, _, err = command(
-        *("-m", "experiment=base", "run_id=1,1e5,b", "training.optimizer.amsgrad=true,false", "~callbacks.model_card")
+        *("-m", "experiment=base", "model.name=1,1e5,b", "training.optimizer.amsgrad=true,false"),
+        "~callbacks.model_card",
     )
     assert (code, err) == (0, "")
-    assert [(c.config.run_id, c.config.training.optimizer["amsgrad"]) for c in got] == [
+    assert [(c.config.model.name, c.config.training.optimizer["amsgrad"]) for c in got] == [
         *(("1", True), ("1", False), ("1e5", True), ("1e5", False), ("b", True), ("b", False)),
     ]
     assert all("model_card" not in composed.config.callbacks for composed in got)
@@ -229,8 +235,10 @@ def test_errors_of_the_run_itself_are_not_taken_for_mistakes_of_the_config(comma
 
     _, code, _, err = command(*multirun, "experiment=base", task=task)
     assert code == 1
+    if multirun:  # one bad job does not take the sweep down: it is in the summary
+        (summary,) = Path().rglob("summary.md")
+        err = summary.read_text()
     assert "ValueError: in the middle of the run" in err
-    assert "Traceback" in err
 
 
 def test_a_run_sees_the_arguments_as_they_were_typed(command: Any) -> None:

@@ -9,18 +9,24 @@ import os
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from reprise.config import ConfigError, InputError
+from reprise.config import ConfigError, ExperimentConfig, InputError
 
 FAILED, WRONG_INPUT, DIFFERENT, TRY_AGAIN = 1, 2, 3, 75
 
 
 class Interrupted(KeyboardInterrupt):
     """The run was stopped by a signal after saving; the same command carries on."""
+
+    advice = "The same command carries on."
+
+
+class JobsFailed(Exception):
+    """Some jobs of a sweep failed; which and why, was printed already."""
 
 
 class Different(Exception):
@@ -62,10 +68,12 @@ def run_command(command: Callable[[], object]) -> NoReturn:
         _exit(WRONG_INPUT, "\n".join(lines))
     except InputError as error:
         _exit(WRONG_INPUT, f"Error: {error}")
+    except JobsFailed as error:
+        _exit(FAILED, str(error))
     except Different as error:
         _exit(DIFFERENT, str(error))
     except Interrupted as error:
-        _exit(TRY_AGAIN, f"Stopped {error}. The same command carries on.")
+        _exit(TRY_AGAIN, f"Stopped {error}. {error.advice}")
     except KeyboardInterrupt:
         _exit(TRY_AGAIN, "Stopped.")
     except Exception:
@@ -95,23 +103,30 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
 
     typed, failures = list(sys.argv), []
     arguments = get_args_parser().parse_args()
+    main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=CONFIG_NAME)
 
-    def job(composed: DictConfig) -> None:
+    def single_run(job: DictConfig) -> None:
         sys.argv = typed  # provenance records it
         try:
-            task(validated(composed))
+            composed = validated(job)
+            if composed.config.sweep_id is not None:
+                raise InputError("sweep_id: names a sweep, and this is a single run; add -m")
+            task(composed)
         except Exception as error:
-            failures.append(error)
-            if arguments.multirun:
-                raise  # Hydra runs the other jobs, then lets it through; from a single one it would print a line more
+            failures.append(error)  # Hydra would print a line more
 
-    main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=CONFIG_NAME)(job)
-
-    def run(overrides: list[str]) -> None:
+    def run(overrides: list[str], jobs: Sequence[ExperimentConfig]) -> None:
         given = dict(zip(arguments.overrides, overrides, strict=True))
         sys.argv = [typed[0], *(given.get(argument, argument) for argument in typed[1:])]
         try:
-            main()
+            if arguments.multirun and not arguments.cfg:  # Hydra refuses the two together
+                from hydra_plugins import _reprise  # not among what Hydra imports at each start
+                from reprise.sweep import carry_out_sweep
+
+                _reprise.register()
+                carry_out_sweep(task, typed, jobs, lambda job: main(job)())
+            else:
+                main(single_run)()
         finally:
             sys.argv = typed
         if failures:
@@ -119,9 +134,7 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
 
     overrides = with_texts_quoted(arguments.overrides)
     try:
-        if arguments.multirun:
-            check_sweep(config_dir, overrides)
-        run(overrides)
+        run(overrides, check_sweep(config_dir, overrides) if arguments.multirun else ())
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         if error in failures:
             raise
@@ -133,7 +146,7 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
             raise explain(error) from None
         if better == overrides:
             raise explain(error) from None
-        run(better)
+        run(better, check_sweep(config_dir, better) if arguments.multirun else ())
 
 
 def _exit(code: int, message: str) -> NoReturn:

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,6 +214,17 @@ class SweepDirectory:
     @property
     def sweep_id(self) -> str:
         return self.path.name
+
+    @property
+    def experiment_name(self) -> str:
+        return self.path.parent.parent.name
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process was still writing; another one may be writing now, in far less than a minute."""
+        for folder in (self.path, self.records):
+            for path in folder.glob(".*.tmp"):
+                if time.time() - path.stat().st_mtime > 60:
+                    path.unlink(missing_ok=True)
 
     def record(self, run_id: str) -> Path:
         """Return where it is recorded how the job of this run ended."""

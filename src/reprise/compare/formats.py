@@ -80,7 +80,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-      # at the beginning of a row it would be an argument of the \\ before it
+    "[": "{[}",  # at the beginning of a row it would be an argument of the \\ before it
     "]": "{]}",
     "*": "{*}",
     "±": r"$\pm$",

@@ -1,0 +1,100 @@
+"""Sweeps: many runs from one command, in one process or many, and what they come to together.
+
+`job` carries out one job and records how it ended; `launching` is what the launchers share, which `hydra_plugins` names
+for Hydra, and `processes` what those share that put jobs into other processes; `summary` computes what the records come
+to, `documents` and `plot` write it down. What searches for good settings, instead of trying all, asks a launcher for
+outcomes (`job.Outcome`) and leaves the rest as it is.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from reprise.atomic_file import write_json
+from reprise.command_line import Interrupted, JobsFailed
+from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
+from reprise.config.composing import Composed
+from reprise.model_card.figures import count
+from reprise.model_card.files import read_object
+from reprise.run_directory import SweepDirectory, create_or_open_sweep
+from reprise.sweep.documents import console_text, write_summary
+from reprise.sweep.job import SweepJob, interrupted_by_signals
+
+_SAME_IN_ALL_JOBS = ("output_dir", "experiment_name", "sweep_id")
+
+
+def carry_out_sweep(
+    task: Callable[[Composed], object],
+    command: Sequence[str],
+    configs: Sequence[ExperimentConfig],
+    launch: Callable[[SweepJob], object],
+) -> None:
+    """Have `launch` carry out jobs, and write and print what they came to.
+
+    `command`: as typed. `configs`: of some of the jobs, in which every value occurs that the sweep gives to a key.
+
+    Raises:
+        InputError: if the jobs cannot be those of one sweep.
+        JobsFailed: if any failed.
+        Interrupted: if a signal stopped the sweep; what was under way has been saved.
+    """
+    directory = _open(configs)
+    is_new = not directory.definition.exists()
+    directory.remove_leftovers()
+    interruption: Interrupted | None = None
+    try:
+        _define(directory, command)
+        with interrupted_by_signals():
+            launch(SweepJob(task, directory, tuple(command)))
+    except KeyboardInterrupt as stopped:
+        interruption = stopped if isinstance(stopped, Interrupted) else Interrupted("by SIGINT")
+    except BaseException:
+        if is_new and not any(directory.records.iterdir()):
+            _discard(directory)
+        raise
+    summary = write_summary(directory)
+    if summary.jobs:
+        print(console_text(summary, shutil.get_terminal_size().columns if sys.stdout.isatty() else None), end="")
+    print(directory.path)
+    if interruption is not None:
+        interruption.advice = f"The same command with sweep_id={directory.sweep_id} carries on."
+        raise interruption
+    if num_failed := summary.num_jobs.get("failed"):
+        raise JobsFailed(f"{count(num_failed, 'job')} failed; {directory.summary_markdown} says why")
+
+
+def _open(configs: Sequence[ExperimentConfig]) -> SweepDirectory:
+    first = configs[0]
+    if first.run_id is not None:
+        raise ConfigError([Problem("run_id", "the runs of a sweep are named after it; name that: sweep_id=NAME")])
+    for config in configs:
+        for key in _SAME_IN_ALL_JOBS:
+            one, other = getattr(first, key), getattr(config, key)
+            if one != other:
+                message = f"expected one for all jobs of a sweep, got {one!r} and {other!r}; set {key}=NAME"
+                raise ConfigError([Problem(key, message)])
+    try:
+        return create_or_open_sweep(first.output_dir, first.experiment_name, first.sweep_id)
+    except OSError as error:
+        message = f"no sweep can be created in {first.output_dir!r}: {error.strerror}"
+        raise InputError(f"output_dir: {message}") from None
+
+
+def _define(directory: SweepDirectory, command: Sequence[str]) -> None:
+    """Record what the sweep goes over; each other command that adds to it is added."""
+    commands: list[dict[str, Any]] = read_object(directory.definition).get("commands", [])
+    if list(command) not in [known["arguments"] for known in commands]:
+        commands.append({"arguments": list(command), "first_given": datetime.now(UTC).isoformat(timespec="seconds")})
+        names = {"sweep_id": directory.sweep_id, "experiment_name": directory.experiment_name}
+        write_json(directory.definition, {**names, "commands": commands})
+
+
+def _discard(directory: SweepDirectory) -> None:
+    """Remove a sweep that came to nothing, and the folders above it that hold nothing else."""
+    shutil.rmtree(directory.path)
+    with suppress(OSError):  # not empty
+        for folder in list(directory.path.parents)[:4]:
+            folder.rmdir()

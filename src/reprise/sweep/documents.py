@@ -1,0 +1,155 @@
+"""Writes what a sweep came to: for people, papers, spreadsheets and programs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reprise.atomic_file import write_json, write_text
+from reprise.compare.formats import Block, Table, as_csv, as_latex, as_markdown, as_text
+from reprise.compare.tables import spread
+from reprise.model_card import markdown
+from reprise.model_card.figures import count, interval
+from reprise.run_directory import SweepDirectory
+from reprise.statistics import MeanInterval
+from reprise.sweep.plot import plot
+from reprise.sweep.summary import GROUPED_OVER, Job, Setting, Summary, summarize
+
+_NOTHING = "–"
+_MOST_ROWS = 20
+"""On the console; the files have all."""
+
+
+def write_summary(directory: SweepDirectory) -> Summary:
+    """Write all that can be said from the records of a sweep, and return it."""
+    summary = summarize(directory)
+    write_json(directory.summary, summary.to_dict())
+    write_text(directory.summary_csv, as_csv([_csv_row(job, summary) for job in summary.jobs]))
+    write_text(directory.summary_latex, as_latex([_settings(summary)]))
+    write_text(directory.summary_plot, plot(summary))
+    write_text(directory.summary_markdown, _page(summary, directory))
+    return summary
+
+
+def console_text(summary: Summary, width: int | None = None) -> str:
+    """Return the better settings and the jobs that failed, for a terminal of `width` columns."""
+    blocks: list[Block] = []
+    if summary.metric is not None:
+        table = _settings(summary)
+        left = len(table.rows) - _MOST_ROWS
+        blocks.append(Table("", table.header, table.rows[:_MOST_ROWS], table.alignment))
+        blocks += [f"And {left:,} more."] if left > 0 else []
+    for jobs in _failures(summary)[:_MOST_ROWS]:
+        others = f" and {count(len(jobs) - 1, 'other')}" if len(jobs) > 1 else ""
+        blocks.append(f"failed: {_told(jobs[0], summary)}{others}: {jobs[0].outcome['reason']}")
+    return as_text([*blocks, _sentence(summary)], width)
+
+
+def _sentence(summary: Summary) -> str:
+    parts = [count(len(summary.jobs), "job"), *(f"{number:,} {status}" for status, number in summary.num_jobs.items())]
+    sentence = f"{parts[0]}: {', '.join(parts[1:])}."
+    if summary.metric is not None:
+        best = "lowest" if summary.mode == "min" else "highest"
+        sentence += f" Sorted by {summary.metric}, {best} first. ± is the standard deviation over seeds (n − 1)."
+    return sentence
+
+
+def _page(summary: Summary, directory: SweepDirectory) -> str:
+    parts = [
+        f"# Sweep {markdown.code(summary.sweep_id)} of {markdown.code(summary.experiment_name)}",
+        as_markdown([_sentence(summary), _settings(summary)]).rstrip(),
+    ]
+    if summary.metric is not None:
+        parts.append(f"![{markdown.escape(summary.metric)} by setting]({directory.summary_plot.name})")
+        parts.append(
+            "The interval is the 95 % interval of the mean (Student's t); it takes the values of one setting to be "
+            "normally distributed, and says nothing where n is 1."
+        )
+    if summary.metric is not None and summary.metric != summary.monitor:
+        parts.append(
+            f"The order is that of the test split. To choose a setting, go by {markdown.code(summary.monitor)}: what "
+            "is chosen by its score on the test split has no unbiased score left."
+        )
+    parts += ["## Jobs", as_markdown([_jobs(summary)]).rstrip()]
+    if failures := _failures(summary):
+        parts.append("## Failures")
+    for jobs in failures:
+        reason, trace = jobs[0].outcome["reason"], jobs[0].outcome["traceback"]
+        parts.append(f"### {markdown.escape(reason)}")
+        parts.append(
+            markdown.bullets([f"{markdown.code(job.run_id)}: {markdown.code(_told(job, summary))}" for job in jobs])
+        )
+        parts += [markdown.fenced(trace)] if trace is not None else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _settings(summary: Summary) -> Table:
+    """Return the table of settings, with what the order is by, the test split's metrics, and the monitor."""
+    keys = [key for key in summary.keys if key not in GROUPED_OVER]
+    metrics = [
+        name for name in summary.metrics if name in (summary.metric, summary.monitor) or name.startswith("test/")
+    ]
+    header = [*keys, "n"]
+    for name in metrics:
+        header += [name, "95 % interval"] if name == summary.metric else [name]
+    rows = []
+    for setting in summary.settings:
+        row = [*(setting.overrides.get(key, _NOTHING) for key in keys), _number(setting)]
+        for name in metrics:
+            values = setting.interval(name)
+            row.append(spread(values, name, num_expected=len(setting.completed)))
+            if name == summary.metric:
+                row.append(_bounds(values, name))
+        rows.append(row)
+    return Table("", header, rows, "l" * len(keys) + "r" * (len(header) - len(keys)))
+
+
+def _jobs(summary: Summary) -> Table:
+    rows = [
+        [
+            job.run_id,
+            *(job.overrides.get(key, _NOTHING) for key in summary.keys),
+            job.status,
+            *(
+                spread(MeanInterval(job.metrics[name], None, 1, None, None), name) if name in job.metrics else _NOTHING
+                for name in summary.metrics
+            ),
+        ]
+        for job in summary.jobs
+    ]
+    alignment = "l" * (2 + len(summary.keys)) + "r" * len(summary.metrics)
+    return Table("", ["run", *summary.keys, "status", *summary.metrics], rows, alignment)
+
+
+def _failures(summary: Summary) -> list[list[Job]]:
+    """Return the jobs that failed, those together that failed alike."""
+    alike: dict[tuple[str, str], list[Job]] = {}
+    for job in summary.jobs:
+        if job.status == "failed":
+            alike.setdefault((job.outcome["reason"], job.outcome["traceback"]), []).append(job)
+    return list(alike.values())
+
+
+def _csv_row(job: Job, summary: Summary) -> Mapping[str, Any]:
+    return {
+        "run_id": job.run_id,
+        "status": job.status,
+        "reason": job.outcome["reason"],
+        **{key: job.overrides.get(key) for key in summary.keys},
+        **{name: job.metrics.get(name) for name in summary.metrics},
+        "overrides": " ".join(job.outcome["overrides"]),
+    }
+
+
+def _told(job: Job, summary: Summary) -> str:
+    """Return in what a job differs from the others."""
+    return " ".join(f"{key}={job.overrides[key]}" for key in summary.keys if key in job.overrides) or "the only job"
+
+
+def _number(setting: Setting) -> str:
+    num, total = len(setting.completed), len(setting.jobs)
+    return f"{num:,}" if num == total else f"{num:,} of {total:,}"
+
+
+def _bounds(values: MeanInterval | None, name: str) -> str:
+    if values is None or values.low is None or values.high is None:
+        return _NOTHING
+    return interval(name.rpartition("/")[2], (values.low, values.high))

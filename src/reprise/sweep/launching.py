@@ -1,0 +1,139 @@
+"""What all launchers do: leave out what is complete, put the other jobs into processes, pass on how they ended."""
+
+import abc
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from reprise.command_line import Interrupted
+from reprise.config import ConfigError, ExperimentConfig, Problem
+from reprise.config.checking import show
+from reprise.config.composing import Composed, JobConfigs, validated
+from reprise.model_card.files import read_object
+from reprise.run_directory import SweepDirectory
+from reprise.sweep.documents import write_summary
+from reprise.sweep.job import Outcome, SweepJob, run_id_of
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_SUMMARIES = 60.0
+_SHARE_OF_SUMMARIES = 0.01
+"""The largest part of the time that goes into summaries while a sweep is under way."""
+
+
+@dataclass(frozen=True)
+class ComposedJob:
+    """Composes a job's config and carries it out, here or in another process."""
+
+    config_loader: ConfigLoader
+    master_config: DictConfig
+    job: SweepJob
+
+    def __call__(self, overrides: Sequence[str]) -> Outcome:
+        return self.job.carry_out(overrides, lambda: self._compose(overrides))
+
+    def _compose(self, overrides: Sequence[str]) -> Composed:
+        composed = self.config_loader.load_sweep_config(self.master_config, list(overrides))
+        HydraConfig.instance().set_config(composed)
+        config = composed.copy()
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        return validated(config)
+
+
+class SweepLauncher(Launcher):
+    """Returns the outcome of each job as Hydra's `return_value`; jobs that failed are no errors."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        assert isinstance(task_function, SweepJob)
+        self.job = ComposedJob(hydra_context.config_loader, config, task_function)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Return how the jobs ended.
+
+        Raises:
+            ConfigError: before any is started, if the run of one is there with another config.
+            Interrupted: if a signal stopped the sweep; what was under way has been saved.
+        """
+        directory = self.job.job.directory
+        jobs = {run_id_of(directory.sweep_id, overrides): list(overrides) for overrides in job_overrides}
+        _check_runs(directory, jobs.values())
+        outcomes = {run_id: found for run_id in jobs if (found := _completed(directory, run_id)) is not None}
+        if outcomes:
+            logger.info("%d of %d jobs are complete already", len(outcomes), len(jobs))
+        pending = [overrides for run_id, overrides in jobs.items() if run_id not in outcomes]
+        told = _differences(list(jobs.values()))
+        due = time.monotonic() + _SECONDS_BETWEEN_SUMMARIES
+        for outcome in self._outcomes(pending, len(jobs)):
+            outcomes[outcome["run_id"]] = outcome
+            reason = f": {outcome['reason']}" if outcome["reason"] else ""
+            what = " ".join(line for line in outcome["overrides"] if line in told)
+            logger.info("job %d of %d  %s  %s%s", len(outcomes), len(jobs), what, outcome["status"], reason)
+            if (started := time.monotonic()) > due:
+                write_summary(directory)
+                due = time.monotonic() + max(
+                    _SECONDS_BETWEEN_SUMMARIES, (time.monotonic() - started) / _SHARE_OF_SUMMARIES
+                )
+        stopped = [outcome["reason"] for outcome in outcomes.values() if outcome["status"] == "interrupted"]
+        if stopped:
+            raise Interrupted(stopped[0])
+        return [_returned(outcomes[run_id_of(directory.sweep_id, overrides)]) for overrides in job_overrides]
+
+    @abc.abstractmethod
+    def _outcomes(self, jobs: Sequence[list[str]], num_jobs: int) -> Iterator[Outcome]:
+        """Carry out the jobs with these overrides and yield how each ended, as they end.
+
+        After one that was interrupted no other is begun. `num_jobs`: those of the sweep, the complete ones too.
+        """
+
+    @property
+    def device(self) -> str:
+        """`training.device`, as far as it is the same for all jobs."""
+        return str(OmegaConf.select(self.job.master_config, "training.device"))
+
+    def job_with_threads(self, num_threads: int) -> ComposedJob:
+        """Return the job such that it takes so many threads if its config leaves that open."""
+        return replace(self.job, job=replace(self.job.job, num_threads=num_threads))
+
+
+def _check_runs(directory: SweepDirectory, jobs: Iterable[Sequence[str]]) -> None:
+    configs = JobConfigs()
+    for overrides in jobs:
+        run = directory.run(run_id_of(directory.sweep_id, overrides))
+        if not run.config.exists():
+            continue
+        saved, asked = ExperimentConfig.load(run.config), configs.config(overrides)
+        asked = replace(asked, num_threads=asked.num_threads or saved.num_threads)
+        if differences := saved.differences(asked):
+            raise ConfigError(
+                [Problem(d.key, f"{show(d.first)} there, {show(d.second)} asked for") for d in differences],
+                f"the run {run.run_id!r} of this sweep exists with another config; choose another sweep_id",
+            )
+
+
+def _completed(directory: SweepDirectory, run_id: str) -> Outcome | None:
+    """Return the record of a job if it is complete and its run is still there."""
+    if directory.run(run_id).read_status().get("status") == "completed":
+        record = read_object(directory.record(run_id))
+        return record if record.get("status") == "completed" else None
+    return None
+
+
+def _differences(jobs: Sequence[Sequence[str]]) -> set[str]:
+    """Return the overrides that some jobs have and others do not."""
+    everywhere = set(jobs[0]).intersection(*jobs) if jobs else set()
+    return {line for overrides in jobs for line in overrides} - everywhere
+
+
+def _returned(outcome: Outcome) -> JobReturn:
+    returned = JobReturn(overrides=outcome["overrides"], status=JobStatus.COMPLETED)
+    returned.return_value = outcome
+    return returned

@@ -1,0 +1,163 @@
+"""Jobs in other processes: one after another into each slot, what they share of a machine, and how they are stopped."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import setup_globals
+
+from reprise.run_directory import Status
+from reprise.sweep.job import Outcome, SweepJob, record, run_id_of
+
+_working = threading.Lock()
+"""Held while this process carries out a job."""
+
+
+class Lost(Exception):
+    """The process of a job ended and said nothing; the message says what is known, `output` what it printed last."""
+
+    def __init__(self, message: str, output: str | None = None) -> None:
+        super().__init__(message)
+        self.output = output
+
+
+def died(how: str | None) -> str:
+    """Return what is said of a process that ended by itself."""
+    return f"its process ended without a word ({how or 'how is not known'}); SIGKILL often means that memory ran out"
+
+
+class Processes(Protocol):
+    """Where jobs run; a handle stands for one that was started."""
+
+    def start(self, jobs: Sequence[tuple[int, list[str]]]) -> Sequence[Any]:
+        """Start jobs, given as slot and overrides, and return their handles."""
+
+    def ended(self, running: Sequence[Any]) -> Sequence[Any]:
+        """Wait for about a second, or until one has ended; return those that have."""
+
+    def outcome(self, handle: Any) -> Outcome:
+        """Return how a job that has ended did.
+
+        Raises:
+            Lost: if it cannot say.
+        """
+
+    def stop(self, running: Sequence[Any], number: int) -> None:
+        """Tell jobs to save and end, with the signal of this number where there is a choice."""
+
+
+def outcomes(processes: Processes, job: SweepJob, jobs: Sequence[list[str]], num_slots: int) -> Iterator[Outcome]:
+    """Yield how the jobs with these overrides ended, `num_slots` of them at a time.
+
+    At a signal the jobs under way save and end, and no other is started.
+    """
+    waiting, free = deque(jobs), list(range(num_slots))[::-1]
+    running: list[tuple[int, list[str], Any]] = []
+    num_passed_on = 0
+    with _signals_counted() as signals:
+        while running or (waiting and not signals):
+            begun = (
+                [(free.pop(), waiting.popleft()) for _ in range(min(len(free), len(waiting)))] if not signals else []
+            )
+            if begun:
+                running += [(*one, handle) for one, handle in zip(begun, processes.start(begun), strict=True)]
+            if len(signals) > num_passed_on:
+                num_passed_on = len(signals)
+                processes.stop([handle for *_, handle in running], signals[-1])
+            ended = processes.ended([handle for *_, handle in running])
+            for slot, overrides, handle in [one for one in running if one[2] in ended]:
+                running.remove((slot, overrides, handle))
+                free.append(slot)
+                try:
+                    yield processes.outcome(handle)
+                except Lost as lost:
+                    status: Status = "interrupted" if signals else "failed"
+                    run_id = run_id_of(job.directory.sweep_id, overrides)
+                    yield record(job.directory, run_id, overrides, status, str(lost), lost.output)
+
+
+def threads_each(num_slots: int) -> int:
+    """Return the fair share of the cores that this process may use."""
+    return max(1, num_cores() // num_slots)
+
+
+def num_cores() -> int:
+    import joblib
+
+    return int(joblib.cpu_count())  # knows of affinity and of a container's share
+
+
+def visible_gpus(device: str) -> list[str]:
+    """Return the GPUs that runs on `training.device` may be given, as CUDA_VISIBLE_DEVICES names them."""
+    if device not in ("auto", "cuda") or not any(
+        Path(path).exists() for path in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    ):
+        return []
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def hydra_state() -> Any:
+    """Return what Hydra knows in this process, for `begin_worker` in another."""
+    return Singleton.get_state()
+
+
+def begin_worker(state: Any, parent: int | None, in_own_group: bool = True) -> None:
+    """Prepare a process for jobs: Hydra as it was, logging, no bars, and signals for the run alone.
+
+    `parent`: the process without which this one is to end, once its job has saved. `in_own_group`: Ctrl-C reaches only
+    who started it, and passes it on.
+    """
+    setup_globals()
+    Singleton.set_state(state)
+    logging.captureWarnings(True)
+    logging.getLogger().setLevel(logging.INFO)  # for train.log
+    sys.stdout.isatty = lambda: False  # type: ignore[method-assign]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # between jobs
+    if in_own_group:
+        os.setpgid(0, 0)
+    if parent is not None:
+        threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
+
+
+def carry_out(job: Any, overrides: list[str]) -> Outcome:
+    with _working:
+        outcome: Outcome = job(overrides)
+    return outcome
+
+
+def _end_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with _working:
+        os._exit(1)
+
+
+@contextmanager
+def _signals_counted() -> Iterator[list[int]]:
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,121 @@
+"""A sweep leaves ordinary runs and what they come to; it can be killed, grown, and hold a job that fails."""
+
+import csv
+import json
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, TINY
+from harness import differences, run_facts
+
+from reprise.run_directory import RunDirectory
+
+ARGUMENTS = ("-m", *TINY, "num_threads=1", "sweep_id=s")
+GRID = ("seed=1,2", "training.learning_rate=0.01,0.001")
+
+
+def sweep(output_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Carry out the real command."""
+    command = [sys.executable, REPOSITORY / "scripts" / "train.py", *ARGUMENTS, f"output_dir={output_dir}", *overrides]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def directory(output_dir: Path) -> Path:
+    return output_dir / "experiments" / "base" / "sweeps" / "s"
+
+
+def records(output_dir: Path) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text()) for path in (directory(output_dir) / "jobs").iterdir()}
+
+
+def runs(output_dir: Path) -> dict[str, RunDirectory]:
+    paths = (output_dir / "experiments" / "base").iterdir()
+    return {path.name: RunDirectory(path) for path in paths if path.name != "sweeps"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output directory of a sweep of four jobs that was left alone."""
+    output_dir = tmp_path_factory.mktemp("whole")
+    done = sweep(output_dir, *GRID)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == str(directory(output_dir))
+    return output_dir
+
+
+def test_a_sweep_leaves_ordinary_runs_a_record_of_each_and_a_summary(whole: Path) -> None:
+    found = records(whole)
+    assert set(found) == set(runs(whole))
+    assert len(found) == 4
+    for run_id, record in found.items():
+        run = runs(whole)[run_id]
+        assert run.read_status()["status"] == record["status"] == "completed"
+        assert json.loads(run.config.read_text())["sweep_id"] == "s"
+        results = json.loads(run.metrics.read_text())
+        assert record["metrics"] == results["validation_metrics"] | results["metrics"]
+    names = {path.name for path in directory(whole).iterdir()}
+    assert names == {"sweep.json", "jobs", "summary.json", "summary.csv", "summary.md", "summary.tex", "summary.svg"}
+    with (directory(whole) / "summary.csv").open() as file:
+        assert {row["run_id"] for row in csv.DictReader(file)} == set(found)
+
+
+def test_jobs_are_grouped_over_seeds_best_first(whole: Path) -> None:
+    losses: dict[str, list[float]] = {}
+    for record in records(whole).values():
+        (rate,) = (line for line in record["overrides"] if line.startswith("training.learning_rate"))
+        losses.setdefault(rate, []).append(record["metrics"]["test/loss"])
+    expected = sorted((statistics.mean(values), statistics.stdev(values)) for values in losses.values())
+    groups = json.loads((directory(whole) / "summary.json").read_text())["groups"]
+    found = [(group["metrics"]["test/loss"]["mean"], group["metrics"]["test/loss"]["std"]) for group in groups]
+    assert found == [(pytest.approx(mean), pytest.approx(std)) for mean, std in expected]
+    assert [len(group["runs"]) for group in groups] == [2, 2]
+
+
+def test_the_same_command_does_nothing_twice_and_a_grown_grid_only_adds(whole: Path) -> None:
+    before = {run_id: run.status.read_bytes() for run_id, run in runs(whole).items()}
+    done = sweep(whole, "seed=1,2,3", GRID[1])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "4 of 6 jobs are complete already" in done.stdout
+    assert len(runs(whole)) == len(records(whole)) == 6
+    assert {run_id: runs(whole)[run_id].status.read_bytes() for run_id in before} == before
+
+
+def test_a_sweep_that_is_killed_loses_and_repeats_nothing(whole: Path, tmp_path: Path) -> None:
+    arguments = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), *ARGUMENTS, f"output_dir={tmp_path}", *GRID]
+    for position in ("job 1 of 4", "run directory"):
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if position in line:
+                    break
+            process.send_signal(signal.SIGKILL)
+    done = sweep(tmp_path, *GRID)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(runs(tmp_path)) == 4
+    for run_id, run in runs(tmp_path).items():
+        assert differences(run_facts(run.path), run_facts(runs(whole)[run_id].path)) == []
+
+
+def test_one_bad_job_does_not_take_the_sweep_down(tmp_path: Path) -> None:
+    done = sweep(tmp_path, "training.learning_rate=1e30,0.01", "training.gradient_clip=null")
+    assert done.returncode == 1
+    assert sorted(record["status"] for record in records(tmp_path).values()) == ["completed", "failed"]
+    (failed,) = (record for record in records(tmp_path).values() if record["status"] == "failed")
+    assert failed["reason"].startswith("NonFiniteError: ")
+    assert "Traceback" in failed["traceback"]
+    assert failed["reason"].split(";")[0] in (directory(tmp_path) / "summary.md").read_text()
+    assert done.stderr == f"1 job failed; {directory(tmp_path) / 'summary.md'} says why\n"
+
+
+@pytest.mark.long
+def test_jobs_in_processes_of_this_machine_end_with_the_same_bits(whole: Path, tmp_path: Path) -> None:
+    done = sweep(tmp_path, *GRID, "hydra/launcher=joblib")
+    assert done.returncode == 0, done.stderr
+    for run_id, run in runs(tmp_path).items():
+        same = runs(whole)[run_id]
+        assert differences(run_facts(run.path), run_facts(same.path)) == []
