@@ -154,9 +154,8 @@ def test_runs_that_do_not_count_are_listed_with_their_reason(
 
 def test_a_seed_that_ran_twice_counts_once_and_is_named(write_run: WriteRun, printed: Callable[..., Printed]) -> None:
     two_variants(write_run)
-    later = write_run(
-        training__learning_rate=0.2, seed=1, metrics={"test/loss": 0.35}, started="2026-11-25T00:00:00+00:00"
-    )
+    config = {"training__learning_rate": 0.2, "seed": 1}
+    later = write_run(**config, run_id="a", metrics={"test/loss": 0.35}, started="2026-11-25T00:00:00+00:00")
     out, _ = printed("base")
     assert "8 runs, 7 counted" in out
     assert f"a later run has the same seed: {later.name}" in out

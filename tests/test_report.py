@@ -129,6 +129,7 @@ def test_the_page_holds_what_the_files_hold(many: Path, report: Callable[..., di
         assert one["metrics"] == results["metrics"]
         assert one["matrices"] == [results["details"]["classification"]["confusion_matrix"]]
         assert "\n".join(data["lines"][line] for line in one["card"]) + "\n" == run.model_card.read_text()
+        assert not data["common"].keys() & one["config"].keys()
         config = data["common"] | one["config"]
         assert config == compare_runs(run.path).variants[0].runs[0].flat_config
         logged = [json.loads(line) for line in run.metrics_log.read_text().splitlines()]

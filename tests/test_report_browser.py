@@ -155,11 +155,10 @@ def test_a_click_on_a_header_sorts_and_another_one_turns_the_order(page: Page) -
         float(cell) for cell in column(page, "test/loss") if cell != "–"
     )
     for expected, is_descending in (("descending", True), ("ascending", False), ("descending", True)):
-        into_view = "scrollIntoView({ block: 'center', inline: 'center', behavior: 'instant' })"
-        page.run(f"{head(page, 'test/accuracy')}.{into_view}")
         x, y = page.run(
-            f"(() => {{ const box = {head(page, 'test/accuracy')}.getBoundingClientRect();"
-            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+            f"(() => {{ const button = {head(page, 'test/accuracy')};"
+            "button.scrollIntoView({ block: 'center', inline: 'center', behavior: 'instant' });"
+            "const box = button.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         page.click(x, y)
         assert (order(), values()) == (expected, sorted(values(), reverse=is_descending))

@@ -92,8 +92,8 @@ def read_runs(names: Sequence[str], output_dir: str | Path = "outputs") -> Selec
     paths: dict[Path, Path] = {}  # by where they really lie, so that none counts twice
     warnings: list[str] = []
     for name in names:
-        found = _runs_in(_directory(name, output_dir), warnings)
-        paths |= {path.resolve(): path for path in found if path.resolve() not in paths}
+        for path in _runs_in(_directory(name, output_dir), warnings):
+            paths.setdefault(path.resolve(), path)
     runs = []
     for path in paths.values():
         try:

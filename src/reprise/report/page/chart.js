@@ -48,8 +48,10 @@ function chart(metric, series) {
     tip.replaceChildren(element("strong", {}, `step ${step.toLocaleString("en")}`), element("ul", {}, lines),
       ...(found.length > MOST_READ ? [element("span", { class: "hint" }, `and ${found.length - MOST_READ} more`)] : []));
     tip.hidden = false;
-    const fits = left + 12 + tip.offsetWidth <= place.width;
-    tip.style.left = `${Math.max(0, fits ? left + 12 : left - 12 - tip.offsetWidth)}px`;
+    // Beside the line, on the right if there is room; else under the plot, where it hides nothing.
+    const beside = [left + 12, left - 12 - tip.offsetWidth].find((from) => from >= 0 && from + tip.offsetWidth <= place.width);
+    tip.classList.toggle("below", beside === undefined);
+    tip.style.left = `${beside ?? 0}px`;
   }
 
   function hide() {
