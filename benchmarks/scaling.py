@@ -1,0 +1,121 @@
+"""Costs stay flat as work grows: one thing is scaled over three orders of magnitude, and all else stays as it is.
+
+Here are the lines of a log and the samples of an index. Two more belong here once they exist: the runs that a
+comparison reads, from 1 to 1,000, and the jobs in the records of a sweep, from 10 to 10,000.
+"""
+
+import itertools
+import statistics
+
+from measuring import Measured, Row, measurement, peer, race, reprise_run, run
+
+FLAT = 1.1
+"""A step may take this many times what it takes at the smallest scale."""
+FLAT_MEMORY = 10e6
+"""Memory may be this many bytes more than at the smallest scale."""
+
+
+def log_lines(num_rounds: int) -> list[Row]:
+    """A run of a million steps, each with a line; measured once, whatever `num_rounds`."""
+    steps_per_epoch, scales = 250, [10**3, 10**4, 10**5, 10**6]
+    last_epochs = {
+        scale: [step for step in range(scale - 2000, scale + 1, steps_per_epoch) if step > 0] for scale in scales
+    }
+
+    def trained(num_steps: int) -> Measured:
+        at = sorted(step for steps in last_epochs.values() for step in steps if step <= num_steps)
+        overrides = (
+            "experiment_name=benchmark",
+            "data=points",
+            f"data.num_train={steps_per_epoch}",
+            "data.num_val=16",
+            "model=perceptron",
+            "training.batch_size=1",
+            "training.learning_rate=1e-5",
+            "training.log_every_steps=1",
+            f"training.max_epochs={num_steps // steps_per_epoch}",
+        )
+        return run(reprise_run("ours", *overrides, *measurement(at), "callbacks.measurement.leave=false"))
+
+    short, long = trained(scales[0]), trained(scales[-1])
+    marks = long.report["marks"]
+
+    def step_seconds(scale: int) -> float:
+        cpu = [marks[str(step)]["cpu"] for step in last_epochs[scale]]
+        return statistics.median((later - earlier) / steps_per_epoch for earlier, later in itertools.pairwise(cpu))
+
+    first = scales[0]
+    rows = [
+        time_row(f"a step after {scale:,} lines of the log", step_seconds(scale), step_seconds(first), f"{first:,}")
+        for scale in scales
+    ]
+    resident = {scale: marks[str(scale)]["resident"] for scale in scales}
+    rows += [
+        memory_row(f"memory after {scale:,} lines", resident[scale], resident[first], f"{first:,}") for scale in scales
+    ]
+
+    def ending(measured: Measured) -> float:
+        return measured.cpu - float(list(measured.report["marks"].values())[-1]["cpu"])
+
+    what = f"after the last of {scales[-1]:,} steps: results, export, card"
+    rows.append(
+        Row(what, ours=f"{ending(long):.2f} s", value=f"{ending(long) - ending(short):+.2f} s beyond {first:,}")
+    )
+    rows.append(memory_row("peak memory of that whole run", long.peak, short.peak, f"{first:,}"))
+    return rows
+
+
+def index(num_rounds: int) -> list[Row]:
+    """A data set of up to ten million samples; the bare loop has a DataLoader with shuffle."""
+    scales, at = [10**4, 10**5, 10**6, 10**7], [1, 100, 1200]
+    overrides = (
+        "experiment_name=benchmark",
+        "data=index",
+        "model=perceptron",
+        "training.batch_size=8",
+        "training.log_every_steps=1",
+    )
+    contestants = [
+        *(peer(f"bare {scale}", "loader_index.py", scale, *at) for scale in scales),
+        *(reprise_run(f"ours {scale}", *overrides, f"data.num_samples={scale}", *measurement(at)) for scale in scales),
+    ]
+    rounds = race(contestants, num_rounds)
+
+    def mark(name: str, step: int, fact: str) -> list[float]:
+        return [measured[name].report["marks"][str(step)][fact] for measured in rounds]
+
+    def step_seconds(name: str) -> float:
+        pairs = zip(mark(name, at[1], "cpu"), mark(name, at[2], "cpu"), strict=True)
+        return statistics.median((later - earlier) / (at[2] - at[1]) for earlier, later in pairs)
+
+    def median(who: str, scale: int, step: int, fact: str) -> float:
+        return statistics.median(mark(f"{who} {scale}", step, fact))
+
+    first, rows = scales[0], []
+    for scale in scales:
+        time = step_seconds(f"ours {scale}"), step_seconds(f"ours {first}")
+        rows.append(time_row(f"a step, index of {scale:,} samples", *time, f"{first:,}", step_seconds(f"bare {scale}")))
+    for scale in scales:
+        memory = [median(who, scale, at[2], "resident") for who in ("ours", "bare")]
+        smallest = median("ours", first, at[2], "resident")
+        rows.append(memory_row(f"memory, index of {scale:,} samples", memory[0], smallest, f"{first:,}", memory[1]))
+    for scale in scales:
+        starts = [median(who, scale, at[0], "cpu") for who in ("ours", "bare")]
+        more = starts[0] - median("ours", first, at[0], "cpu")
+        what = f"start to first step, index of {scale:,} samples"
+        rows.append(Row(what, f"{starts[1]:.2f} s", "", f"{starts[0]:.2f} s", f"{more:+.2f} s beyond {first:,}"))
+    return rows
+
+
+def time_row(what: str, seconds: float, at_first: float, first: str, bare: float | None = None) -> Row:
+    ratio = seconds / at_first
+    shown = "" if bare is None else f"{bare * 1e6:.0f} µs"
+    ours = f"{seconds * 1e6:.0f} µs"
+    return Row(what, shown, "", ours, f"{ratio:.3f} × at {first}", f"≤ {FLAT:g} ×", ratio <= FLAT)
+
+
+def memory_row(what: str, size: float, at_first: float, first: str, bare: float | None = None) -> Row:
+    more = size - at_first
+    shown = "" if bare is None else f"{bare / 1e6:.0f} MB"
+    value, target = f"{more / 1e6:+.0f} MB beyond {first}", f"≤ {FLAT_MEMORY / 1e6:+.0f} MB"
+    return Row(what, shown, "", f"{size / 1e6:.0f} MB", value, target, more <= FLAT_MEMORY)
