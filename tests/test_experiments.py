@@ -110,7 +110,9 @@ def test_sweep_leaves_one_complete_run_for_each_job(tmp_path: Path) -> None:
     runs = [path.parent for path in (tmp_path / "experiments" / "base").glob("*/config.json")]
     assert sorted(json.loads((run / "config.json").read_text())["seed"] for run in runs) == [1, 2]
     assert all(json.loads((run / "status.json").read_text())["status"] == "completed" for run in runs)
-    assert done.stdout.splitlines()[-1] in {str(run) for run in runs}
+    (sweep,) = (tmp_path / "experiments" / "base" / "sweeps").iterdir()
+    assert done.stdout.splitlines()[-1] == str(sweep)
+    assert (sweep / "summary.md").exists()
 
 
 @pytest.mark.long

@@ -63,7 +63,8 @@ def declared() -> list[Requirement]:
         *PROJECT["project"]["optional-dependencies"].values(),
         PROJECT["dependency-groups"]["dev"],
     ]
-    return [Requirement(line) for group in groups for line in group]
+    named = [Requirement(line) for group in groups for line in group]
+    return [requirement for requirement in named if requirement.name != PROJECT["project"]["name"]]  # our own extras
 
 
 def test_lock_is_what_pyproject_resolves_to() -> None:
