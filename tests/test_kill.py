@@ -178,12 +178,12 @@ def test_run_killed_at_every_microbatch_ends_with_the_same_bytes(
     assert [attempt["from_step"] for attempt in attempts[1:]] == [step // 3 * 3 for step in steps]
 
 
-@pytest.mark.parametrize("every", [1500, pytest.param(600, marks=pytest.mark.long)])
+@pytest.mark.parametrize("share", [1 / 2, pytest.param(1 / 5, marks=pytest.mark.long)])
 def test_run_killed_again_and_again_ends_with_the_same_bytes(
-    every: int, whole: tuple[dict[str, Any], list[Instant]], directory: Path
+    share: float, whole: tuple[dict[str, Any], list[Instant]], directory: Path
 ) -> None:
     trial = Trial(directory)
-    num_kills = 0
+    every, num_kills = int(len(whole[1]) * share), 0
     while (code := trial.go(kill_after=every + 20 * num_kills)) == KILLED:
         num_kills += 1
         assert torn_files(trial.directory.path) == []

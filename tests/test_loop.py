@@ -9,6 +9,7 @@ from tiny_loop import RecordedEvents, make_loop, make_split, validate
 from reprise.checkpoint import content_hash, load_checkpoint, save_checkpoint
 from reprise.data import TensorSplit
 from reprise.loop import Best, NonFiniteError, num_steps_per_epoch, num_total_steps
+from reprise.optimizers import AdamW
 from reprise.randomness import restore_rng_state
 from reprise.schedules import ConstantSchedule, LinearSchedule
 
@@ -266,6 +267,21 @@ def test_the_norm_is_that_before_clipping_and_the_step_that_of_clipped_gradients
     change = torch.cat([(p.detach() - b).ravel() for p, b in zip(loop.model.parameters(), before, strict=True)])
     assert change.norm().item() == pytest.approx(0.01, rel=1e-3)
     assert loop.gradient_norm.item() > 0.1
+
+
+@pytest.mark.parametrize("kind", [AdamW, SGD])
+def test_a_step_of_clipped_gradients_is_that_of_divided_ones_whoever_divides(kind, monkeypatch):
+    options = {"gradient_clip": 0.05, "optimizer": partial(kind, fused=True), "max_steps": 4}
+    loop = make_loop(**options)
+    loop.run()
+    if kind is AdamW:
+        monkeypatch.setattr(AdamW, "divide_gradients", lambda *_: False)
+    divided = make_loop(**options)
+    divided.run()
+    assert weights(divided) == weights(loop)
+    without = make_loop(**options | {"gradient_clip": None})
+    without.run()
+    assert weights(without) != weights(loop)
 
 
 def test_without_a_clip_there_is_no_norm():

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -108,6 +109,36 @@ def test_the_kernel_is_called_directly_and_hooks_are_called_all_the_same(monkeyp
 
     assert trained(AdamW, fused=True, before_step=observe) == plain
     assert calls == ["direct", "hook", "hook"]
+
+
+def divide_here(optimizer, step):
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad /= 3 + step
+
+
+def have_the_kernel_divide(optimizer, step):
+    assert optimizer.divide_gradients(torch.tensor(3.0 + step))
+
+
+def test_the_kernel_divides_gradients_as_it_reads_them_for_one_step():
+    options = {"fused": True}
+    divided = trained(AdamW, before_step=divide_here, **options)
+    assert trained(AdamW, before_step=have_the_kernel_divide, **options) == divided
+    for number in (0, 2):
+
+        def once(divide, optimizer, step, number=number):
+            if step == number:
+                divide(optimizer, step)
+
+        ways = [partial(once, divide) for divide in (divide_here, have_the_kernel_divide)]
+        assert len({trained(AdamW, before_step=before_step, **options) for before_step in ways}) == 1
+    assert divided != trained(AdamW, **options)
+
+
+def test_a_kernel_that_cannot_divide_says_so():
+    optimizer = AdamW([nn.Parameter(torch.ones(2))], lr=0.1, foreach=True)
+    assert not optimizer.divide_gradients(torch.tensor(2.0))
 
 
 def test_a_closure_gives_the_loss():

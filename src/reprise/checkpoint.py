@@ -162,16 +162,17 @@ def plain(value: Any, where: str = "", tensor: Callable[[Tensor, str], Tensor] =
     Raises:
         TypeError: if something in it is neither; the message says where.
     """
+    kind = type(value)
+    if value is None or kind in _PLAIN:
+        return value
     if isinstance(value, Tensor):
         return tensor(value, where)
     # NumPy scalars first: np.float64 is a float, too, and would be refused when loading.
     if isinstance(value, np.generic):
         return plain(value.item(), where)
-    if value is None or isinstance(value, bool | bytes):
-        return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
+    for base in (int, float, str, bytes):
+        if isinstance(value, base):
+            return base(value)  # type: ignore[arg-type]
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -184,7 +185,10 @@ def plain(value: Any, where: str = "", tensor: Callable[[Tensor, str], Tensor] =
     if isinstance(value, list | tuple):
         items = value if _are_ints(value) else (plain(item, f"{where}[{i}]", tensor) for i, item in enumerate(value))
         return list(items) if isinstance(value, list) else tuple(items)
-    raise TypeError(f"{where}: a checkpoint holds tensors and plain values, not {type(value).__name__}")
+    raise TypeError(f"{where}: a checkpoint holds tensors and plain values, not {kind.__name__}")
+
+
+_PLAIN = (bool, int, float, str, bytes)
 
 
 def _are_ints(values: list[Any] | tuple[Any, ...]) -> bool:
@@ -203,7 +207,13 @@ def content_hash(value: Any) -> str:
 
 
 def _feed(digest: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
+    kind = type(value)
+    if isinstance(value, float):
+        digest.update(b"float " + struct.pack("<d", value))
+    elif value is None or kind in _PLAIN:
+        text = value if kind is bytes else repr(value).encode()
+        digest.update(f"{kind.__name__} {len(text)} ".encode() + text)
+    elif isinstance(value, Tensor):
         digest.update(f"tensor {value.dtype} {tuple(value.shape)} ".encode())
         data = value.detach().cpu().contiguous()
         if data.numel():
@@ -214,14 +224,12 @@ def _feed(digest: Any, value: Any) -> None:
             _feed(digest, key)
             _feed(digest, item)
     elif isinstance(value, list | tuple):
-        digest.update(f"{type(value).__name__} {len(value)} ".encode())
+        digest.update(f"{kind.__name__} {len(value)} ".encode())
         if _are_ints(value):
             digest.update(repr(value).encode())
         else:
             for item in value:
                 _feed(digest, item)
-    elif isinstance(value, float):
-        digest.update(b"float " + struct.pack("<d", value))
     else:
-        text = value if isinstance(value, bytes) else repr(value).encode()
-        digest.update(f"{type(value).__name__} {len(text)} ".encode() + text)
+        text = repr(value).encode()
+        digest.update(f"{kind.__name__} {len(text)} ".encode() + text)

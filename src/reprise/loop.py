@@ -122,6 +122,9 @@ class Loop:
         self._scaler = scaler
         self._count_items = count_items
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._on_host = device.type == "cpu"
+        # A scaler has a use of its own for what an optimizer divides by.
+        self._divide = getattr(optimizer, "divide_gradients", None) if scaler is None else None
         # Sums since the last evaluation; on the device, so that adding to them does not wait for it.
         self._loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
         self._num_items = 0
@@ -209,7 +212,7 @@ class Loop:
         num_items = sum(counts)
         losses = []
         for index, (host_batch, count) in enumerate(zip(microbatches, counts, strict=True)):
-            batch = on_device(host_batch, self._device)
+            batch = host_batch if self._on_host else on_device(host_batch, self._device)
             # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
             seed_globals(address(self._seed, "step", self.step, index))
             with self._autocast():
@@ -218,22 +221,23 @@ class Loop:
                 loss = loss * (count / num_items)
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             losses.append(loss.detach())
-        if self._scaler is not None:
-            self._scaler.unscale_(self.optimizer)
-        if self._gradient_clip is not None:
-            self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip)
-        if self._scaler is None:
-            self.optimizer.step()
-        else:
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
-        for parameter in self._parameters:
-            parameter.grad = None
-        self.scheduler.step()
-        self.step += 1
-        self.loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        self._loss_sum.add_(self.loss, alpha=num_items)
-        self._num_items += num_items
+        with torch.no_grad():
+            if self._scaler is not None:
+                self._scaler.unscale_(self.optimizer)
+            if self._gradient_clip is not None:
+                self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip, self._divide)
+            if self._scaler is None:
+                self.optimizer.step()
+            else:
+                self._scaler.step(self.optimizer)
+                self._scaler.update()
+            for parameter in self._parameters:
+                parameter.grad = None
+            self.scheduler.step()
+            self.step += 1
+            self.loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+            self._loss_sum.add_(self.loss, alpha=num_items)
+            self._num_items += num_items
 
     def _close_step(self) -> None:
         epoch_ends = self.step % self.steps_per_epoch == 0
@@ -274,17 +278,26 @@ class Loop:
         self._events.eval_end(metrics)
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+def clip_gradients(
+    parameters: Sequence[nn.Parameter], max_norm: float, divide: Callable[[Tensor], bool] | None = None
+) -> Tensor:
     """Scale all gradients so that their L2 norm together is `max_norm` at most; return the norm before.
 
-    As `torch.nn.utils.clip_grad_norm_`, to the bit; without its bookkeeping where the gradients are of one kind.
+    They are divided by `max(1, norm / max_norm)`: by `divide`, if it can, and otherwise here. An optimizer that divides
+    them as it reads them saves a pass over all of them.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if len({(gradient.dtype, gradient.device) for gradient in gradients}) != 1:
+    gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
+    if len({(gradient.dtype, gradient.get_device()) for gradient in gradients}) != 1:
         return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
-    with torch.no_grad():
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if norm.is_cpu:
+        if norm.item() <= max_norm:  # reading it waits for nothing here
+            return norm
+        ratio = norm / max_norm
+    else:
+        ratio = (norm / max_norm).clamp_(min=1.0)
+    if divide is None or not divide(ratio):
+        torch._foreach_div_(gradients, ratio)
     return norm
 
 

@@ -1,6 +1,7 @@
 """Computes metrics from predictions and labels, and records metrics as JSON lines."""
 
 import abc
+import functools
 import json
 import math
 import os
@@ -273,7 +274,13 @@ class MetricsLogger:
 
 def timestamp(seconds: float) -> str:
     """Return a time in seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    milliseconds = int(seconds * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}+00:00"
+
+
+@functools.lru_cache(1)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def read_metrics(log_path: str | Path) -> Iterator[MetricEntry]:

@@ -32,8 +32,12 @@ class SGD(_Uncompiled, torch.optim.SGD):
 class AdamW(_Uncompiled, torch.optim.AdamW):
     """`torch.optim.AdamW`, the same to the bit. Where nothing else is asked, it calls its kernel directly."""
 
-    _tensors: list[tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]] | None = None
+    _tensors: list[tuple[list[Tensor], ...]] | None = None
     """Of each parameter group: parameters, first moments, second moments, numbers of steps; None until they exist."""
+    _num_steps: Tensor
+    """What the numbers of steps of all parameters are parts of, so that they are counted in one go."""
+    _divisor: Tensor | None = None
+    """Of the gradients, for the next step."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
@@ -43,14 +47,31 @@ class AdamW(_Uncompiled, torch.optim.AdamW):
         super().load_state_dict(state_dict)
         self._tensors = None
 
-    @torch.no_grad()
+    def divide_gradients(self, divisor: Tensor) -> bool:
+        """Have the next step divide all gradients by a tensor without dimensions; return False where it cannot."""
+        if not all(group["fused"] for group in self.param_groups):
+            return False
+        self._divisor = divisor
+        return True
+
     def step(self, closure: Any = None) -> Any:
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self.step(closure)
         if self._tensors is not None and closure is None and not self._is_observed():
-            gradients = [[p.grad for p in parameters if p.grad is not None] for parameters, *_ in self._tensors]
+            gradients = [
+                [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
+                for parameters, *_ in self._tensors
+            ]
             if all(len(a) == len(b[0]) for a, b in zip(gradients, self._tensors, strict=True)):
                 self._step_directly(gradients)
                 return None
-        loss = _observed_step(self, closure)
+        if self._divisor is None:
+            loss = _observed_step(self, closure)
+        else:
+            self.grad_scale, self._divisor = self._divisor, None  # torch's name for it
+            loss = _observed_step(self, closure)
+            del self.grad_scale
         self._tensors = self._gather()
         return loss
 
@@ -61,33 +82,35 @@ class AdamW(_Uncompiled, torch.optim.AdamW):
         return bool(
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
-            or getattr(self, "grad_scale", None) is not None  # half precision, during a step
-            or getattr(self, "found_inf", None) is not None
+            or getattr(self, "found_inf", None) is not None  # half precision, during a step
         )
 
-    def _gather(self) -> list[tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]] | None:
+    def _gather(self) -> list[tuple[list[Tensor], ...]] | None:
         """Return the tensors of the state, or None where the kernel is not for them."""
-        kinds, tensors = set(), []
         for group in self.param_groups:
-            parameters = group["params"]
             special = any(group[name] for name in ("amsgrad", "maximize", "differentiable"))
             if special or not group["fused"] or isinstance(group["lr"], Tensor):
                 return None
-            if not all(parameter in self.state for parameter in parameters):
-                return None
-            kinds |= {(parameter.device, parameter.dtype) for parameter in parameters}
-            first, second, steps = (
-                [self.state[parameter][name] for parameter in parameters] for name in ("exp_avg", "exp_avg_sq", "step")
-            )
-            tensors.append((parameters, first, second, steps))
-        return tensors if len(kinds) == 1 else None
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        if len({(parameter.device, parameter.dtype) for parameter in parameters}) != 1:
+            return None
+        if not all(parameter in self.state for parameter in parameters):
+            return None
+        self._num_steps = torch.stack([self.state[parameter]["step"] for parameter in parameters])
+        for parameter, num_steps in zip(parameters, self._num_steps.unbind(), strict=True):
+            self.state[parameter]["step"] = num_steps
+        return [
+            (group["params"], *([self.state[p][name] for p in group["params"]] for name in _STATES))
+            for group in self.param_groups
+        ]
 
     def _step_directly(self, gradients: list[list[Tensor]]) -> None:
         assert self._tensors is not None
+        self._num_steps.add_(1)
+        divisor, self._divisor = self._divisor, None
         for group, (parameters, first, second, steps), of_group in zip(
             self.param_groups, self._tensors, gradients, strict=True
         ):
-            torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
                 parameters,
                 of_group,
@@ -102,9 +125,11 @@ class AdamW(_Uncompiled, torch.optim.AdamW):
                 eps=group["eps"],
                 amsgrad=False,
                 maximize=False,
+                grad_scale=divisor,
             )
 
 
+_STATES = ("exp_avg", "exp_avg_sq", "step")
 _observed_step = _BASE.profile_hook_step(inspect.unwrap(torch.optim.AdamW.step))
 
 

@@ -38,8 +38,7 @@ class Checkpoints(Callback):
         self._run = run
 
     def on_commit(self, run: Run) -> None:
-        due = self._due(run)
-        if not due:
+        if not (due := self._due(run)):
             return
         if self._writer is not None:
             self._writer.wait()  # for the one before; the copy is its memory
@@ -98,13 +97,17 @@ class Checkpoints(Callback):
         """Return what is to be written now. last.pt comes last: a run carries on from it, and the others are there."""
         loop, directory = run.loop, run.directory
         epoch_ends = loop.step % loop.steps_per_epoch == 0
+        steps_due = self._every_steps is not None and loop.step % self._every_steps == 0
+        is_best = loop.evaluated_step == loop.step and loop.best is not None and loop.best.step == loop.step
+        is_last = epoch_ends or steps_due or loop.finished or loop.interruption is not None
+        if not (is_best or is_last):
+            return []  # as after most steps
         due = []
-        if loop.best is not None and loop.best.step == loop.step:
+        if is_best:
             due.append(directory.best_checkpoint)
         if epoch_ends and self._every_epochs is not None and loop.epoch % self._every_epochs == 0:
             due.append(directory.epoch_checkpoint(loop.epoch))
-        steps_due = self._every_steps is not None and loop.step % self._every_steps == 0
-        if epoch_ends or steps_due or loop.finished or loop.interruption is not None:
+        if is_last:
             due.append(directory.last_checkpoint)
         return due
 

@@ -85,12 +85,14 @@ class MetricsLog(Callback):
         entries: list[MetricEntry] = []
         try:
             for seconds, epoch, step, line in waiting:
-                values = {name: next(read) if isinstance(value, Tensor) else value for name, value in line.items()}
-                # In half precision a step whose gradients overflow is left out, and the scale of the loss falls.
-                if self._run.loop.scales_loss and not math.isfinite(values.get("train/gradient_norm", 0.0)):
-                    del values["train/gradient_norm"]
-                for name, value in values.items():
-                    finite(value, name, step)
+                values = {}
+                for name, value in line.items():
+                    number = next(read) if isinstance(value, Tensor) else value
+                    if math.isfinite(number):
+                        values[name] = number
+                    # In half precision a step whose gradients overflow is left out, and the scale of the loss falls.
+                    elif name != "train/gradient_norm" or not self._run.loop.scales_loss:
+                        finite(number, name, step)
                 entries.append(MetricEntry(timestamp(seconds), epoch, step, values))
         finally:
             self._logger.append(entries)
@@ -98,6 +100,6 @@ class MetricsLog(Callback):
 
 def _read(scalars: list[Tensor]) -> list[float]:
     """Return the values of tensors without dimensions; waits for the device once."""
-    if len({(scalar.dtype, scalar.device) for scalar in scalars}) == 1:
+    if len({scalar.get_device() for scalar in scalars}) == 1:
         return [float(value) for value in torch.stack(scalars).tolist()]
     return [float(scalar) for scalar in scalars]

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from reprise.data import Batch, MapStyle
+from reprise.data import Batch, MapStyle, TensorSplit
 from reprise.randomness import SampleDraws, address, numpy_generator, seed_globals
 
 BatchAddress = tuple[int, NDArray[np.int64]]
 """Epoch and sample indices: all that a batch depends on, beside the seed."""
+
+_BYTES_AT_ONCE = 2**18
+"""How much is copied together where consecutive batches are mere copies; it stays in a processor's cache."""
 
 
 class Batches:
@@ -35,6 +39,7 @@ class Batches:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        self._split = split
         self._fetcher = _Fetcher(split, collate, seed, purpose)
         self._num_samples = len(split)
         self.batch_size = batch_size
@@ -49,11 +54,11 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
-        return self._fetch(self._addresses(0, len(self)))
+        return self._fetch(0, len(self))
 
     def stream(self, first: int = 0) -> Iterator[Batch]:
         """Yield batches without end, epoch after epoch, from batch number `first` of the whole run on."""
-        return self._fetch(self._addresses(first, None))
+        return self._fetch(first, None)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the sample indices of an epoch (from 0) in the order in which they are visited."""
@@ -70,8 +75,12 @@ class Batches:
             yield epoch, order[position * self.batch_size : (position + 1) * self.batch_size]
             number += 1
 
-    def _fetch(self, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:
+    def _fetch(self, first: int, stop: int | None) -> Iterator[Batch]:
+        addresses = self._addresses(first, stop)
         if self._num_workers == 0 and not self._pin_memory:
+            if isinstance(self._split, TensorSplit) and self._split.augment is None:
+                yield from self._copied(self._split, addresses)
+                return
             for batch in addresses:
                 with _one_thread():
                     fetched = self._fetcher[batch]
@@ -86,6 +95,17 @@ class Batches:
             # Without one of its own the loader would take a draw from the global generator.
             generator=torch.Generator().manual_seed(0),
         )
+
+    def _copied(self, split: TensorSplit, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:
+        """Yield batches that nothing is done to but copying: one copy for several of them, of which each is a part."""
+        names, columns = tuple(split.columns), tuple(split.columns.values())
+        num_bytes = sum(column[:1].nbytes for column in columns) * self.batch_size
+        num_at_once = max(1, _BYTES_AT_ONCE // max(1, num_bytes))
+        while chunk := [indices for _, indices in itertools.islice(addresses, num_at_once)]:
+            rows, sizes = torch.from_numpy(np.concatenate(chunk)), [len(indices) for indices in chunk]
+            copies = [torch.split(column.index_select(0, rows), sizes) for column in columns]
+            for parts in zip(*copies, strict=True):
+                yield dict(zip(names, parts, strict=True))
 
 
 @contextlib.contextmanager
