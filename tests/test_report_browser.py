@@ -36,6 +36,10 @@ def report(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Return a report of 23 runs: five seeds of each variant, one run that failed, one whose texts hold markup."""
     directory = tmp_path_factory.mktemp("report")
     runs = make_runs(finished_run, directory, 23)
+    for path in runs.iterdir():
+        with RunDirectory(path).metrics_log.open("a") as log:  # evaluations beyond those of the tiny run
+            for step in range(1000, 1005):
+                log.write(json.dumps({"epoch": 9, "step": step, "metrics": {"val/loss": 1 / step}}) + "\n")
     failed, hostile = RunDirectory(runs / "run_00003"), RunDirectory(runs / "run_00022")
     failed.status.write_text(json.dumps({"status": "failed", "reason": HOSTILE, "attempts": []}))
     config, results = json.loads(hostile.config.read_text()), json.loads(hostile.metrics.read_text())
@@ -46,8 +50,8 @@ def report(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     hostile.config.write_text(json.dumps(config))
     hostile.metrics.write_text(json.dumps(results))
     hostile.model_card.write_text(f"# Card\n\n{HOSTILE}\n\n| a |\n| --- |\n| {HOSTILE.replace('|', '')} |\n")
-    entry = {"epoch": 1, "step": 5, "metrics": {HOSTILE: 0.5}}
-    hostile.metrics_log.write_text(hostile.metrics_log.read_text() + json.dumps(entry) + "\n")
+    with hostile.metrics_log.open("a") as log:
+        log.write(json.dumps({"epoch": 9, "step": 1005, "metrics": {HOSTILE: 0.5}}) + "\n")
     return write_report(runs, output_path=directory / "report.html")
 
 
@@ -247,30 +251,31 @@ def test_the_pointer_reads_the_values_under_it(page: Page) -> None:
     x, y, width = page.run(
         "(() => { const b = document.querySelector('.plot').getBoundingClientRect(); return [b.x, b.y, b.width]; })()"
     )
-    page.move(x + width / 2, y + 100)
     tip = "document.querySelector('figure .tip')"
-    assert page.run(f"{tip}.hidden") is False
-    assert page.run(f"{tip}.querySelectorAll('li').length") == 10
-    right = page.run(
-        f"{tip}.getBoundingClientRect().right - document.querySelector('.plot').getBoundingClientRect().right"
-    )
-    assert right <= 0
+    for share in (0.15, 0.5, 0.95):
+        page.move(x + width * share, y + 100)
+        assert page.run(f"{tip}.hidden") is False
+        assert page.run(f"{tip}.querySelectorAll('li').length") == 10
+        left, right = page.run(f"(() => {{ const b = {tip}.getBoundingClientRect(); return [b.left, b.right]; }})()")
+        assert x <= left < right <= x + width
     page.move(1, 1)
     assert page.run(f"{tip}.hidden") is True
 
 
-def test_arrow_keys_read_the_logged_values(page: Page, report: Path) -> None:
+def test_arrow_keys_read_the_logged_values(page: Page) -> None:
     data = page.run("JSON.parse(document.getElementById('data').textContent)")
-    metric = texts(page, "#curves figcaption")[0]
-    steps = sorted({step for run in data["runs"] for step in run["curves"].get(metric, [[]])[0]})
-    page.run("document.querySelector('.plot').focus()")
-    tip = "document.querySelector('figure .tip')"
-    for key, step in (("Home", steps[0]), ("ArrowRight", steps[1]), ("ArrowLeft", steps[0]), ("End", steps[-1])):
+    figure = "[...document.querySelectorAll('figure')].find((f) => f.textContent.startsWith('val/loss'))"
+    steps = sorted({step for run in data["runs"] for step in run["curves"]["val/loss"][0]})
+    assert len(steps) > 6
+    page.run(f"{figure}.querySelector('.plot').focus()")
+    keys = {"Home": 0, "ArrowRight": 1, "ArrowLeft": 0, "End": -1}
+    for key, position in keys.items():
         page.press(key)
-        assert page.run(f"{tip}.querySelector('strong').textContent") == f"step {step:,}"
-    assert page.run(f"{tip}.getAttribute('role')") == "status"
+        assert page.run(f"{figure}.querySelector('.tip strong').textContent") == f"step {steps[position]:,}"
+    assert texts(page, "figure .tip:not([hidden]) .value")[0] == "0.0009960"  # 1 / 1004
+    assert page.run(f"{figure}.querySelector('.tip').getAttribute('role')") == "status"
     page.press("Escape")
-    assert page.run(f"{tip}.hidden") is True
+    assert page.run(f"{figure}.querySelector('.tip').hidden") is True
 
 
 def test_a_pressed_legend_entry_brings_its_curve_out(page: Page) -> None:

@@ -12,7 +12,7 @@ find("#summary").textContent = data.summary;
 if (data.warnings.length) {
   const warnings = find("#warnings");
   warnings.hidden = false;
-  find("summary", warnings).textContent = `${plural(data.warnings.length, "directory").replace("directorys", "directories")} left out`;
+  find("summary", warnings).textContent = plural(data.warnings.length, "warning");
   find("ul", warnings).append(...data.warnings.map((text) => element("li", {}, text)));
 }
 
