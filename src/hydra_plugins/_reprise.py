@@ -5,6 +5,7 @@ registers what is here.
 """
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,12 +20,15 @@ from omegaconf import DictConfig
 from reprise.config import InputError
 from reprise.sweep.job import Outcome
 from reprise.sweep.launching import SweepLauncher
-from reprise.sweep.processes import num_cores, outcomes, threads_each, visible_gpus
+from reprise.sweep.processes import imported, num_slots, outcomes, threads_each, visible_gpus
+
+_NOT_OF_SLURM_ALONE = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
+"""What submitit calls the same for all that it can submit to."""
 
 
 def register() -> None:
     """Make what is here known to Hydra."""
-    for plugin in (GridSweeper, InProcessLauncher, JoblibLauncher):
+    for plugin in (GridSweeper, InProcessLauncher, JoblibLauncher, SubmititLauncher, RayLauncher):
         Plugins.instance().register(plugin)
 
 
@@ -77,9 +81,77 @@ class JoblibLauncher(SweepLauncher):
         from reprise.sweep.loky_workers import LokyWorkers
 
         gpus = visible_gpus(self.device)
-        num_slots = min(self._num_at_once or len(gpus) or num_cores(), num_jobs)
-        workers = LokyWorkers(self.job_with_threads(threads_each(num_slots)), gpus)
+        num = num_slots(self._num_at_once, gpus, num_jobs)
+        workers = LokyWorkers(self.job_with_threads(threads_each(num)), gpus)
         try:
-            yield from outcomes(workers, self.job.job, jobs, num_slots)
+            yield from outcomes(workers, self.job.job, jobs, num)
         finally:
             workers.close()
+
+
+class SubmititLauncher(SweepLauncher):
+    """Jobs through submitit: into the queue of a Slurm cluster, or as processes of this machine.
+
+    `cluster`: slurm or local. `n_jobs`: jobs at a time. `max_num_timeout`: how often a job may run into its time limit
+    and be queued again. `parameters`: of submitit; those that are null are left out.
+    """
+
+    def __init__(self, cluster: str, n_jobs: int | None = None, max_num_timeout: int = 100, **parameters: Any) -> None:
+        self._cluster, self._num_at_once, self._max_num_timeout = cluster, n_jobs, max_num_timeout
+        self._parameters = {key: value for key, value in parameters.items() if value is not None}
+
+    def _outcomes(self, jobs: Sequence[list[str]], num_jobs: int) -> Iterator[Outcome]:
+        submitit = imported("submitit", "slurm")
+        from reprise.sweep.submitit_jobs import LocalJobs, SlurmJobs
+
+        folder = self.job.job.directory.submitit / "%j"
+        if self._cluster == "local":
+            executor = submitit.LocalExecutor(folder, max_num_timeout=self._max_num_timeout)
+            gpus = visible_gpus(self.device)
+            num = num_slots(self._num_at_once, gpus, num_jobs)
+            local = LocalJobs(self.job_with_threads(threads_each(num)), executor, self._parameters, gpus)
+            yield from outcomes(local, self.job.job, jobs, num)
+        else:
+            executor = submitit.AutoExecutor(folder, "slurm", slurm_max_num_timeout=self._max_num_timeout)
+            parameters = {k if k in _NOT_OF_SLURM_ALONE else f"slurm_{k}": v for k, v in self._parameters.items()}
+            parameters["name"] = self.job.job.directory.sweep_id
+            job = self.job_with_threads(parameters["cpus_per_task"])
+            yield from outcomes(SlurmJobs(job, executor, parameters, self._num_at_once), self.job.job, jobs, num_jobs)
+
+
+class RayLauncher(SweepLauncher):
+    """Jobs as tasks of Ray.
+
+    `address`: of a cluster whose machines see the same files; null: one on this machine, for this sweep. `n_jobs`: jobs
+    at a time on this machine. `cpus_per_task`, `gpus_per_task`: what a job takes; null: its fair share of this machine.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        n_jobs: int | None = None,
+        cpus_per_task: int | None = None,
+        gpus_per_task: int | None = None,
+    ) -> None:
+        self._address, self._num_at_once = address, n_jobs
+        self._num_cpus, self._num_gpus = cpus_per_task, gpus_per_task
+
+    def _outcomes(self, jobs: Sequence[list[str]], num_jobs: int) -> Iterator[Outcome]:
+        ray = imported("ray", "ray")
+        from reprise.sweep.ray_jobs import RayJobs
+
+        gpus = visible_gpus(self.device)
+        num = num_slots(self._num_at_once, gpus, num_jobs)
+        num_cpus = self._num_cpus or (threads_each(num) if self._address is None else 1)
+        num_gpus = self._num_gpus if self._num_gpus is not None else min(1, len(gpus))
+        size = {"num_cpus": num * num_cpus} if self._address is None else {}
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # jobs share cores
+        ray.init(
+            address=self._address or "local", include_dashboard=False, log_to_driver=False, logging_level=30, **size
+        )
+        try:
+            yield from outcomes(
+                RayJobs(self.job_with_threads(num_cpus), num_cpus, num_gpus), self.job.job, jobs, num_jobs
+            )
+        finally:
+            ray.shutdown()

@@ -205,6 +205,7 @@ class SweepDirectory:
         self.path = Path(path)
         self.definition = self.path / "sweep.json"
         self.records = self.path / "jobs"
+        self.submitit = self.path / "submitit"
         self.summary = self.path / "summary.json"
         self.summary_csv = self.path / "summary.csv"
         self.summary_markdown = self.path / "summary.md"

@@ -14,7 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from reprise.command_line import Interrupted
-from reprise.config import ConfigError, ExperimentConfig, Problem
+from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
 from reprise.config.checking import show
 from reprise.config.composing import Composed, JobConfigs, validated
 from reprise.model_card.files import read_object
@@ -72,7 +72,7 @@ class SweepLauncher(Launcher):
         pending = [overrides for run_id, overrides in jobs.items() if run_id not in outcomes]
         told = _differences(list(jobs.values()))
         due = time.monotonic() + _SECONDS_BETWEEN_SUMMARIES
-        for outcome in self._outcomes(pending, len(jobs)):
+        for outcome in self._outcomes(pending, len(jobs)) if pending else ():
             outcomes[outcome["run_id"]] = outcome
             reason = f": {outcome['reason']}" if outcome["reason"] else ""
             what = " ".join(line for line in outcome["overrides"] if line in told)

@@ -1,5 +1,6 @@
 """Jobs in other processes: one after another into each slot, what they share of a machine, and how they are stopped."""
 
+import importlib
 import logging
 import os
 import signal
@@ -8,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -16,7 +17,9 @@ from typing import Any, Protocol
 from hydra.core.singleton import Singleton
 from hydra.core.utils import setup_globals
 
-from reprise.run_directory import Status
+from reprise.command_line import Interrupted
+from reprise.config import InputError
+from reprise.run_directory import SweepDirectory
 from reprise.sweep.job import Outcome, SweepJob, record, run_id_of
 
 _working = threading.Lock()
@@ -34,6 +37,23 @@ class Lost(Exception):
 def died(how: str | None) -> str:
     """Return what is said of a process that ended by itself."""
     return f"its process ended without a word ({how or 'how is not known'}); SIGKILL often means that memory ran out"
+
+
+class RecordAwaited:
+    """The record of a job, which may have one from an earlier attempt."""
+
+    def __init__(self, directory: SweepDirectory, overrides: Sequence[str]) -> None:
+        self.path = directory.record(run_id_of(directory.sweep_id, overrides))
+        self._before = self._written()
+
+    def is_there(self) -> bool:
+        """Return whether it was written since this was made."""
+        return self._written() != self._before
+
+    def _written(self) -> int | None:
+        with suppress(FileNotFoundError):
+            return self.path.stat().st_mtime_ns
+        return None
 
 
 class Processes(Protocol):
@@ -56,12 +76,15 @@ class Processes(Protocol):
         """Tell jobs to save and end, with the signal of this number where there is a choice."""
 
 
-def outcomes(processes: Processes, job: SweepJob, jobs: Sequence[list[str]], num_slots: int) -> Iterator[Outcome]:
-    """Yield how the jobs with these overrides ended, `num_slots` of them at a time.
+def outcomes(processes: Processes, job: SweepJob, jobs: Sequence[list[str]], num_at_once: int) -> Iterator[Outcome]:
+    """Yield how the jobs with these overrides ended, `num_at_once` of them at a time.
 
     At a signal the jobs under way save and end, and no other is started.
+
+    Raises:
+        Interrupted: then.
     """
-    waiting, free = deque(jobs), list(range(num_slots))[::-1]
+    waiting, free = deque(jobs), list(range(num_at_once))[::-1]
     running: list[tuple[int, list[str], Any]] = []
     num_passed_on = 0
     with _signals_counted() as signals:
@@ -81,14 +104,41 @@ def outcomes(processes: Processes, job: SweepJob, jobs: Sequence[list[str]], num
                 try:
                     yield processes.outcome(handle)
                 except Lost as lost:
-                    status: Status = "interrupted" if signals else "failed"
-                    run_id = run_id_of(job.directory.sweep_id, overrides)
-                    yield record(job.directory, run_id, overrides, status, str(lost), lost.output)
+                    if not signals:
+                        run_id = run_id_of(job.directory.sweep_id, overrides)
+                        yield record(job.directory, run_id, overrides, "failed", str(lost), lost.output)
+    if signals:
+        raise Interrupted(f"by {signal.Signals(signals[0]).name}")
 
 
-def threads_each(num_slots: int) -> int:
-    """Return the fair share of the cores that this process may use."""
-    return max(1, num_cores() // num_slots)
+def imported(package: str, extra: str) -> Any:
+    """Return a package that comes with one of our extras.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise InputError(f"hydra/launcher: {package} is not installed; it comes with the extra {extra!r}") from None
+
+
+def num_slots(num_at_once: int | None, gpus: Sequence[str], num_jobs: int) -> int:
+    """Return how many of `num_jobs` jobs run at a time on this machine: as asked, or one for each GPU or core.
+
+    Raises:
+        InputError: if what is asked is no such number.
+    """
+    if num_at_once is not None and (not isinstance(num_at_once, int) or num_at_once < 1):
+        raise InputError(f"hydra.launcher.n_jobs: expected an integer ≥ 1 or null, got {num_at_once!r}")
+    return min(num_at_once or len(gpus) or num_cores(), num_jobs)
+
+
+def threads_each(num_at_once: int) -> int:
+    """Return a job's fair share of the cores that this process may use."""
+    return max(1, num_cores() // num_at_once)
 
 
 def num_cores() -> int:
