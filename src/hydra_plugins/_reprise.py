@@ -15,11 +15,12 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from reprise.config import InputError
+from reprise.config.overrides import as_given
 from reprise.sweep.job import Outcome
-from reprise.sweep.launching import SweepLauncher
+from reprise.sweep.launching import SweepLauncher, completed
 from reprise.sweep.processes import imported, num_slots, outcomes, threads_each, visible_gpus
 
 _NOT_OF_SLURM_ALONE = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
@@ -28,7 +29,7 @@ _NOT_OF_SLURM_ALONE = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb"
 
 def register() -> None:
     """Make what is here known to Hydra."""
-    for plugin in (GridSweeper, InProcessLauncher, JoblibLauncher, SubmititLauncher, RayLauncher):
+    for plugin in (GridSweeper, OptunaSweeper, InProcessLauncher, JoblibLauncher, SubmititLauncher, RayLauncher):
         Plugins.instance().register(plugin)
 
 
@@ -47,20 +48,66 @@ class GridSweeper(Sweeper):
         for override in self._parser.parse_overrides([f"{k}={v}" for k, v in self._params.items()] + arguments):
             key = override.get_key_element()
             if not override.is_sweep_override():
-                values[key] = [f"{key}={override.get_value_element_as_str()}"]
+                values[key] = [as_given(override)]
             elif override.is_discrete_sweep():
                 values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
             else:
                 raise InputError(
-                    f"{override.input_line}: a grid needs values, {key}=1,2,3; only a search takes a range"
+                    f"{override.input_line}: a grid needs values, {key}=1,2,3; a search takes a range, "
+                    "hydra/sweeper=optuna"
                 )
         return [self._launcher.launch([list(job) for job in itertools.product(*values.values())], 0)]
+
+
+class OptunaSweeper(Sweeper):
+    """Asks Optuna for trials, as many at a time as the launcher runs jobs, and tells it how each ended."""
+
+    def __init__(
+        self, n_trials: int, metrics: Any, sampler: Any, seed: int, params: Mapping[str, Any] | None = None
+    ) -> None:
+        self._num_trials, self._metrics, self._sampler, self._seed = n_trials, metrics, sampler, seed
+        self._params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        imported("optuna", "search", "hydra/sweeper")
+        self._config = config
+        self._parser = OverridesParser.create(hydra_context.config_loader)
+        self._launcher: Any = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        from reprise.sweep.search import Search, metrics_of, search_space
+
+        if not isinstance(self._num_trials, int) or self._num_trials < 1:
+            raise InputError(f"hydra.sweeper.n_trials: expected an integer ≥ 1, got {self._num_trials!r}")
+        launcher, num_at_once = self._launcher, self._launcher.num_at_once
+        if num_at_once is None:
+            raise InputError("hydra.launcher.n_jobs: a search needs the number of trials at a time")
+        fixed, space = search_space(
+            self._parser.parse_overrides([f"{k}={v}" for k, v in self._params.items()] + arguments)
+        )
+        metrics = metrics_of(self._metrics, self._config)
+        sampler: Any = OmegaConf.to_container(self._sampler)
+        search = Search(launcher.directory, fixed, space, metrics, sampler, self._seed)
+        launcher.check(search.overrides())
+
+        def jobs() -> Iterator[list[str]]:
+            for run_id, overrides in search.trials(self._num_trials):
+                if (found := completed(launcher.directory, run_id)) is not None:
+                    search.tell(found)
+                else:
+                    yield overrides
+
+        for outcome in launcher.carry_out(
+            jobs(), space, num_jobs=self._num_trials, num_done=search.num_told, num_at_once=num_at_once
+        ):
+            search.tell(outcome)
+        return []
 
 
 class InProcessLauncher(SweepLauncher):
     """One job after another in this process."""
 
-    def _outcomes(self, jobs: Sequence[list[str]], num_jobs: int) -> Iterator[Outcome]:
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
         for overrides in jobs:
             outcome = self.job(overrides)
             yield outcome
@@ -77,11 +124,15 @@ class JoblibLauncher(SweepLauncher):
     def __init__(self, n_jobs: int | None = None) -> None:
         self._num_at_once = n_jobs
 
-    def _outcomes(self, jobs: Sequence[list[str]], num_jobs: int) -> Iterator[Outcome]:
+    @property
+    def num_at_once(self) -> int:
+        return num_slots(self._num_at_once, visible_gpus(self.device))
+
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
         from reprise.sweep.loky_workers import LokyWorkers
 
         gpus = visible_gpus(self.device)
-        num = num_slots(self._num_at_once, gpus, num_jobs)
+        num = min(num_slots(self._num_at_once, gpus), num_jobs)
         workers = LokyWorkers(self.job_with_threads(threads_each(num)), gpus)
         try:
             yield from outcomes(workers, self.job.job, jobs, num)
@@ -100,15 +151,21 @@ class SubmititLauncher(SweepLauncher):
         self._cluster, self._num_at_once, self._max_num_timeout = cluster, n_jobs, max_num_timeout
         self._parameters = {key: value for key, value in parameters.items() if value is not None}
 
-    def _outcomes(self, jobs: Sequence[list[str]], num_jobs: int) -> Iterator[Outcome]:
-        submitit = imported("submitit", "slurm")
+    @property
+    def num_at_once(self) -> int | None:
+        if self._cluster != "local":
+            return self._num_at_once
+        return num_slots(self._num_at_once, visible_gpus(self.device))
+
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
+        submitit = imported("submitit", "slurm", "hydra/launcher")
         from reprise.sweep.submitit_jobs import LocalJobs, SlurmJobs
 
         folder = self.job.job.directory.submitit / "%j"
         if self._cluster == "local":
             executor = submitit.LocalExecutor(folder, max_num_timeout=self._max_num_timeout)
             gpus = visible_gpus(self.device)
-            num = num_slots(self._num_at_once, gpus, num_jobs)
+            num = min(num_slots(self._num_at_once, gpus), num_jobs)
             local = LocalJobs(self.job_with_threads(threads_each(num)), executor, self._parameters, gpus)
             yield from outcomes(local, self.job.job, jobs, num)
         else:
@@ -136,12 +193,18 @@ class RayLauncher(SweepLauncher):
         self._address, self._num_at_once = address, n_jobs
         self._num_cpus, self._num_gpus = cpus_per_task, gpus_per_task
 
-    def _outcomes(self, jobs: Sequence[list[str]], num_jobs: int) -> Iterator[Outcome]:
-        ray = imported("ray", "ray")
+    @property
+    def num_at_once(self) -> int | None:
+        if self._address is not None:
+            return self._num_at_once
+        return num_slots(self._num_at_once, visible_gpus(self.device))
+
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
+        ray = imported("ray", "ray", "hydra/launcher")
         from reprise.sweep.ray_jobs import RayJobs
 
         gpus = visible_gpus(self.device)
-        num = num_slots(self._num_at_once, gpus, num_jobs)
+        num = min(num_slots(self._num_at_once, gpus), num_jobs)
         num_cpus = self._num_cpus or (threads_each(num) if self._address is None else 1)
         num_gpus = self._num_gpus if self._num_gpus is not None else min(1, len(gpus))
         size = {"num_cpus": num * num_cpus} if self._address is None else {}

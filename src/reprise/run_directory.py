@@ -20,6 +20,9 @@ from reprise.config.schema import SWEEPS, name_problem, run_name_problem
 
 Status = Literal["running", "interrupted", "failed", "completed"]
 
+PRUNED = "pruned"
+"""What the reason begins with why a run is complete that a search ended early."""
+
 
 class RunInUse(InputError):
     """Another process works on the run."""
@@ -206,6 +209,7 @@ class SweepDirectory:
         self.definition = self.path / "sweep.json"
         self.records = self.path / "jobs"
         self.submitit = self.path / "submitit"
+        self.study = self.path / "study.db"
         self.summary = self.path / "summary.json"
         self.summary_csv = self.path / "summary.csv"
         self.summary_markdown = self.path / "summary.md"
@@ -233,6 +237,11 @@ class SweepDirectory:
 
     def run(self, run_id: str) -> RunDirectory:
         return RunDirectory(self.path.parent.parent / run_id)
+
+
+def sweep_of(run: RunDirectory, sweep_id: str | None) -> SweepDirectory | None:
+    """Return where the sweep lies, or would lie, that a run belongs to; None if it belongs to none."""
+    return None if sweep_id is None else SweepDirectory(run.path.parent / SWEEPS / sweep_id)
 
 
 def create_or_open_sweep(base_dir: str | Path, experiment_name: str, sweep_id: str | None) -> SweepDirectory:

@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 ARGUMENTS = ("-m", *TINY, "num_threads=1", "sweep_id=s", "training.checkpoint_every_steps=20")
-LONG = "training.max_epochs=400"  # long enough to be stopped in the middle
+LONG = "training.max_epochs=150"  # long enough to be stopped in the middle
 SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=10")
 
 
@@ -101,7 +101,7 @@ def test_the_jobs_of_a_sweep_are_an_array_and_end_with_the_same_bits(tmp_path: P
         assert "3 jobs: 3 completed" in done.stdout
     for run_id, run in runs(tmp_path / "slurm").items():
         assert differences(run_facts(run.path), run_facts(runs(tmp_path / "here")[run_id].path)) == []
-        (attempt,) = run.read_status()["attempts"]
+        assert len(run.read_status()["attempts"]) == 1
     assert len(runs(tmp_path / "slurm")) == 3
 
 
@@ -155,14 +155,13 @@ def test_ctrl_c_stops_the_jobs_and_the_same_command_carries_on(tmp_path: Path, a
 
 
 def test_a_job_that_is_killed_has_failed_and_the_others_go_on(tmp_path: Path) -> None:
-    with start(tmp_path, "seed=1,2", "training.max_epochs=2,400", *SLURM, "hydra.launcher.n_jobs=1") as sweep:
-        wait_for(lambda: any(run.last_checkpoint.exists() and run.read_status()["status"] == "running" and
-                             json.loads(run.config.read_text())["training"]["max_epochs"] == 400
-                             for run in runs(tmp_path).values()))
-        slurm("scancel", "--signal=KILL", job_in("running"))
+    with start(tmp_path, "training.max_epochs=150,2", "seed=1", *SLURM, "hydra.launcher.n_jobs=1") as sweep:
+        wait_for(lambda: has_steps(tmp_path))
+        (attempt,) = attempts(tmp_path)
+        os.kill(int(str(attempt["pid"])), signal.SIGKILL)
         output, errors = sweep.communicate()
     assert sweep.returncode == 1, output + errors
     records = [json.loads(path.read_text()) for path in tmp_path.glob("experiments/base/sweeps/s/jobs/*.json")]
-    assert sorted(record["status"] for record in records) == ["completed"] * 3 + ["failed"]
+    assert sorted(record["status"] for record in records) == ["completed", "failed"]
     (failed,) = (record for record in records if record["status"] == "failed")
     assert failed["reason"].startswith("its process ended without a word")

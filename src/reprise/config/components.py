@@ -1,10 +1,11 @@
 """Checks every `_target_` of a config, and what they have to agree on, before anything is created."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
-from reprise.config.problems import Problem, instead
-from reprise.config.targets import check_target, takes
+from reprise.config.problems import InputError, Problem, instead
+from reprise.config.targets import check_target, find_target, takes
 
 OPTIMIZER_ARGUMENTS = ("params", "lr", "weight_decay")
 SCHEDULER_ARGUMENTS = ("optimizer", "warmup_steps", "total_steps")
@@ -27,6 +28,16 @@ def callback_targets(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the callbacks and trackers by name; those that were set to null are left out."""
     sections = (values.get("callbacks"), values.get("tracker"))
     return {name: spec for section in sections if section for name, spec in section.items() if spec is not None}
+
+
+def validation_metrics(metrics: Any, trusted_packages: Iterable[str] = ()) -> set[str]:
+    """Return the names of what an evaluation of the validation split produces, given the metrics section."""
+    names = {"val/loss"}
+    for _, spec in _items(metrics):
+        with suppress(InputError):
+            target = find_target(spec.get("_target_"), trusted_packages)
+            names |= {f"val/{name}" for name in getattr(target, "names", ())}
+    return names
 
 
 def check_components(values: Mapping[str, Any]) -> list[Problem]:

@@ -1,8 +1,8 @@
 """The dotted path is the registry: finds what a `_target_` names, checks its arguments, and calls it.
 
-Only trusted packages are imported from: `reprise`, those beside it under `src/`, `torch.optim`, and what the config
-lists as `trusted_packages`. The object found must be defined in one of them too, so that a module's imports are not
-within reach.
+Only trusted packages are imported from: `reprise`, those beside it under `src/`, `torch.optim`, the samplers and
+pruners of `optuna`, and what the config lists as `trusted_packages`. The object found must be defined in one of them
+too, so that a module's imports are not within reach.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from reprise.config.checking import conform, show
 from reprise.config.problems import ConfigError, InputError, Problem, instead
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
+_TRUSTED = ("reprise", "torch.optim", "optuna.samplers", "optuna.pruners")
 
 
 def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[..., Any]:
@@ -172,7 +173,7 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
 
 def _is_trusted(path: str, trusted_packages: Iterable[str]) -> bool:
     package = path.split(".")[0]
-    if any(path.startswith(prefix + ".") for prefix in ("reprise", "torch.optim", *trusted_packages)):
+    if any(path.startswith(prefix + ".") for prefix in (*_TRUSTED, *trusted_packages)):
         return True
     return _SOURCE_ROOT.name == "src" and any(
         (_SOURCE_ROOT / name).exists() for name in (package, f"{package}.py") if package.isidentifier()

@@ -1,9 +1,9 @@
 """Sweeps: many runs from one command, in one process or many, and what they come to together.
 
 `job` carries out one job and records how it ended; `launching` is what the launchers share, which `hydra_plugins` names
-for Hydra, and `processes` what those share that put jobs into other processes; `summary` computes what the records come
-to, `documents` and `plot` write it down. What searches for good settings, instead of trying all, asks a launcher for
-outcomes (`job.Outcome`) and leaves the rest as it is.
+for Hydra, and `processes` what those share that put jobs into other processes: `loky_workers`, `submitit_jobs` and
+`ray_jobs`. `search` asks for good settings instead of trying all. `summary` computes what the records come to,
+`documents` and `plot` write it down.
 """
 
 import shutil
@@ -85,11 +85,12 @@ def _open(configs: Sequence[ExperimentConfig]) -> SweepDirectory:
 
 def _define(directory: SweepDirectory, command: Sequence[str]) -> None:
     """Record what the sweep goes over; each other command that adds to it is added."""
-    commands: list[dict[str, Any]] = read_object(directory.definition).get("commands", [])
-    if list(command) not in [known["arguments"] for known in commands]:
+    known = read_object(directory.definition)
+    commands: list[dict[str, Any]] = known.get("commands", [])
+    if list(command) not in [one["arguments"] for one in commands]:
         commands.append({"arguments": list(command), "first_given": datetime.now(UTC).isoformat(timespec="seconds")})
         names = {"sweep_id": directory.sweep_id, "experiment_name": directory.experiment_name}
-        write_json(directory.definition, {**names, "commands": commands})
+        write_json(directory.definition, {**known, **names, "commands": commands})
 
 
 def _discard(directory: SweepDirectory) -> None:

@@ -1,6 +1,7 @@
 """Writes what a sweep came to: for people, papers, spreadsheets and programs."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from reprise.atomic_file import write_json, write_text
@@ -8,12 +9,13 @@ from reprise.compare.formats import Block, Table, as_csv, as_latex, as_markdown,
 from reprise.compare.tables import spread
 from reprise.model_card import markdown
 from reprise.model_card.figures import count, interval
-from reprise.run_directory import SweepDirectory
+from reprise.run_directory import PRUNED, SweepDirectory
 from reprise.statistics import MeanInterval
 from reprise.sweep.plot import plot
 from reprise.sweep.summary import GROUPED_OVER, Job, Setting, Summary, summarize
 
 _NOTHING = "–"
+_LONG_NUMBER = re.compile(r"-?\d*\.\d{8,}(e[-+]?\d+)?")
 _MOST_ROWS = 20
 """On the console; the files have all."""
 
@@ -37,6 +39,8 @@ def console_text(summary: Summary, width: int | None = None) -> str:
         left = len(table.rows) - _MOST_ROWS
         blocks.append(Table("", table.header, table.rows[:_MOST_ROWS], table.alignment))
         blocks += [f"And {left:,} more."] if left > 0 else []
+    if len(summary.searched_for) > 1:
+        blocks.append(_trade_offs(summary))
     for jobs in _failures(summary)[:_MOST_ROWS]:
         others = f" and {count(len(jobs) - 1, 'other')}" if len(jobs) > 1 else ""
         blocks.append(f"failed: {_told(jobs[0], summary)}{others}: {jobs[0].outcome['reason']}")
@@ -48,7 +52,8 @@ def _sentence(summary: Summary) -> str:
     sentence = f"{parts[0]}: {', '.join(parts[1:])}."
     if summary.metric is not None:
         best = "lowest" if summary.mode == "min" else "highest"
-        sentence += f" Sorted by {summary.metric}, {best} first. ± is the standard deviation over seeds (n − 1)."
+        sentence += f" Sorted by {summary.metric}, {best} first."
+        sentence += " ± is the standard deviation over seeds (n − 1)." if _are_repeated(summary) else ""
     return sentence
 
 
@@ -59,6 +64,7 @@ def _page(summary: Summary, directory: SweepDirectory) -> str:
     ]
     if summary.metric is not None:
         parts.append(f"![{markdown.escape(summary.metric)} by setting]({directory.summary_plot.name})")
+    if summary.metric is not None and _are_repeated(summary):
         parts.append(
             "The interval is the 95 % interval of the mean (Student's t); it takes the values of one setting to be "
             "normally distributed, and says nothing where n is 1."
@@ -68,6 +74,8 @@ def _page(summary: Summary, directory: SweepDirectory) -> str:
             f"The order is that of the test split. To choose a setting, go by {markdown.code(summary.monitor)}: what "
             "is chosen by its score on the test split has no unbiased score left."
         )
+    if len(summary.searched_for) > 1:
+        parts += ["## Trade-offs", as_markdown([_trade_offs(summary)]).rstrip()]
     parts += ["## Jobs", as_markdown([_jobs(summary)]).rstrip()]
     if failures := _failures(summary):
         parts.append("## Failures")
@@ -87,36 +95,55 @@ def _settings(summary: Summary) -> Table:
     metrics = [
         name for name in summary.metrics if name in (summary.metric, summary.monitor) or name.startswith("test/")
     ]
-    header = [*keys, "n"]
+    are_repeated = _are_repeated(summary)
+    header = [*keys, "n"] if are_repeated else list(keys)
     for name in metrics:
-        header += [name, "95 % interval"] if name == summary.metric else [name]
+        header += [name, "95 % interval"] if name == summary.metric and are_repeated else [name]
     rows = []
     for setting in summary.settings:
-        row = [*(setting.overrides.get(key, _NOTHING) for key in keys), _number(setting)]
+        if all(job.status == PRUNED for job in setting.jobs):
+            continue  # half a run has no place beside whole ones
+        row = [_short(setting.overrides.get(key, _NOTHING)) for key in keys]
+        row += [_number(setting)] if are_repeated else []
         for name in metrics:
             values = setting.interval(name)
             row.append(spread(values, name, num_expected=len(setting.completed)))
-            if name == summary.metric:
+            if name == summary.metric and are_repeated:
                 row.append(_bounds(values, name))
         rows.append(row)
     return Table("", header, rows, "l" * len(keys) + "r" * (len(header) - len(keys)))
 
 
+def _are_repeated(summary: Summary) -> bool:
+    """Return whether figures are means over jobs; a trial of a search stands for itself."""
+    return not summary.searched_for or any(len(setting.jobs) > 1 for setting in summary.settings)
+
+
+def _trade_offs(summary: Summary) -> Table:
+    """Return the jobs that a search for several metrics came to."""
+    metrics = ", ".join(f"{name} ({mode})" for name, mode in summary.searched_for.items())
+    title = f"No other job is better in one of these and as good in the rest: {metrics}"
+    return _table(title, summary.best, summary.keys, summary.searched_for)
+
+
 def _jobs(summary: Summary) -> Table:
+    return _table("", summary.jobs, summary.keys, summary.metrics)
+
+
+def _table(title: str, jobs: Iterable[Job], keys: Collection[str], metrics: Collection[str]) -> Table:
     rows = [
         [
             job.run_id,
-            *(job.overrides.get(key, _NOTHING) for key in summary.keys),
+            *(_short(job.overrides.get(key, _NOTHING)) for key in keys),
             job.status,
             *(
                 spread(MeanInterval(job.metrics[name], None, 1, None, None), name) if name in job.metrics else _NOTHING
-                for name in summary.metrics
+                for name in metrics
             ),
         ]
-        for job in summary.jobs
+        for job in jobs
     ]
-    alignment = "l" * (2 + len(summary.keys)) + "r" * len(summary.metrics)
-    return Table("", ["run", *summary.keys, "status", *summary.metrics], rows, alignment)
+    return Table(title, ["run", *keys, "status", *metrics], rows, "l" * (2 + len(keys)) + "r" * len(metrics))
 
 
 def _failures(summary: Summary) -> list[list[Job]]:
@@ -142,6 +169,11 @@ def _csv_row(job: Job, summary: Summary) -> Mapping[str, Any]:
 def _told(job: Job, summary: Summary) -> str:
     """Return in what a job differs from the others."""
     return " ".join(f"{key}={job.overrides[key]}" for key in summary.keys if key in job.overrides) or "the only job"
+
+
+def _short(value: str) -> str:
+    """Return a value as typed; with four digits what a search drew with seventeen."""
+    return f"{float(value):.4g}" if _LONG_NUMBER.fullmatch(value) else value
 
 
 def _number(setting: Setting) -> str:

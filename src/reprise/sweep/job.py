@@ -27,7 +27,7 @@ from reprise.atomic_file import write_json
 from reprise.command_line import Interrupted
 from reprise.config import InputError
 from reprise.config.composing import Composed, validated
-from reprise.run_directory import RunInUse, Status, SweepDirectory, find_run
+from reprise.run_directory import PRUNED, RunInUse, Status, SweepDirectory, find_run
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +119,8 @@ def record(
 ) -> Outcome:
     """Write down how a job ended, together with the figures that its run came to, and return that."""
     run = directory.run(run_id)
+    if status == "completed" and str(why := run.read_status().get("reason")).startswith(PRUNED):
+        reason = why
     results = json.loads(run.metrics.read_text()) if status == "completed" and run.metrics.exists() else {}
     outcome = {
         "run_id": run_id,

@@ -1,9 +1,10 @@
 """What all launchers do: leave out what is complete, put the other jobs into processes, pass on how they ended."""
 
 import abc
+import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hydra.core.config_loader import ConfigLoader
@@ -14,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from reprise.command_line import Interrupted
-from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
+from reprise.config import ConfigError, ExperimentConfig, Problem
 from reprise.config.checking import show
 from reprise.config.composing import Composed, JobConfigs, validated
 from reprise.model_card.files import read_object
@@ -63,36 +64,92 @@ class SweepLauncher(Launcher):
             ConfigError: before any is started, if the run of one is there with another config.
             Interrupted: if a signal stopped the sweep; what was under way has been saved.
         """
-        directory = self.job.job.directory
+        directory = self.directory
         jobs = {run_id_of(directory.sweep_id, overrides): list(overrides) for overrides in job_overrides}
-        _check_runs(directory, jobs.values())
-        outcomes = {run_id: found for run_id in jobs if (found := _completed(directory, run_id)) is not None}
+        self.check(jobs.values())
+        outcomes = {run_id: found for run_id in jobs if (found := completed(directory, run_id)) is not None}
         if outcomes:
             logger.info("%d of %d jobs are complete already", len(outcomes), len(jobs))
         pending = [overrides for run_id, overrides in jobs.items() if run_id not in outcomes]
-        told = _differences(list(jobs.values()))
-        due = time.monotonic() + _SECONDS_BETWEEN_SUMMARIES
-        for outcome in self._outcomes(pending, len(jobs)) if pending else ():
+        keys = _differing_keys(list(jobs.values()))
+        for outcome in self.carry_out(iter(pending), keys, num_jobs=len(jobs), num_done=len(outcomes)):
             outcomes[outcome["run_id"]] = outcome
+        return [_returned(outcomes[run_id_of(directory.sweep_id, overrides)]) for overrides in job_overrides]
+
+    def check(self, job_overrides: Iterable[Sequence[str]]) -> None:
+        """Check that the runs of these jobs that exist have the configs that are asked for.
+
+        Raises:
+            ConfigError: for the first that has another.
+        """
+        configs = JobConfigs()
+        for overrides in job_overrides:
+            run = self.directory.run(run_id_of(self.directory.sweep_id, overrides))
+            if not run.config.exists():
+                continue
+            saved, asked = ExperimentConfig.load(run.config), configs.config(overrides)
+            asked = replace(asked, num_threads=asked.num_threads or saved.num_threads)
+            if differences := saved.differences(asked):
+                raise ConfigError(
+                    [Problem(d.key, f"{show(d.first)} there, {show(d.second)} asked for") for d in differences],
+                    f"the run {run.run_id!r} of this sweep exists with another config; choose another sweep_id",
+                )
+
+    def carry_out(
+        self,
+        jobs: Iterator[list[str]],
+        keys: Collection[str],
+        *,
+        num_jobs: int,
+        num_done: int = 0,
+        num_at_once: int | None = None,
+    ) -> Iterator[Outcome]:
+        """Carry out the jobs with these overrides and yield how each ended, as they end.
+
+        A job is taken from `jobs` when there is room for it. `keys`: by which a job is called on the console.
+        `num_jobs`: those of the sweep, of which `num_done` are complete. `num_at_once`: null: as many as there is room
+        for.
+
+        Raises:
+            Interrupted: if a signal stopped the sweep; what was under way has been saved.
+        """
+        first = next(jobs, None)
+        if first is None:
+            return
+        stopped: list[str] = []
+        due = time.monotonic() + _SECONDS_BETWEEN_SUMMARIES
+        for num_ended, outcome in enumerate(
+            self._outcomes(itertools.chain([first], jobs), num_at_once or num_jobs), num_done + 1
+        ):
             reason = f": {outcome['reason']}" if outcome["reason"] else ""
-            what = " ".join(line for line in outcome["overrides"] if line in told)
-            logger.info("job %d of %d  %s  %s%s", len(outcomes), len(jobs), what, outcome["status"], reason)
+            what = " ".join(line for line in outcome["overrides"] if line.split("=")[0] in keys)
+            logger.info("job %d of %d  %s  %s%s", num_ended, num_jobs, what, outcome["status"], reason)
+            yield outcome
+            if outcome["status"] == "interrupted":
+                stopped.append(outcome["reason"])
             if (started := time.monotonic()) > due:
-                write_summary(directory)
+                write_summary(self.directory)
                 due = time.monotonic() + max(
                     _SECONDS_BETWEEN_SUMMARIES, (time.monotonic() - started) / _SHARE_OF_SUMMARIES
                 )
-        stopped = [outcome["reason"] for outcome in outcomes.values() if outcome["status"] == "interrupted"]
         if stopped:
             raise Interrupted(stopped[0])
-        return [_returned(outcomes[run_id_of(directory.sweep_id, overrides)]) for overrides in job_overrides]
 
     @abc.abstractmethod
-    def _outcomes(self, jobs: Sequence[list[str]], num_jobs: int) -> Iterator[Outcome]:
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
         """Carry out the jobs with these overrides and yield how each ended, as they end.
 
-        After one that was interrupted no other is begun. `num_jobs`: those of the sweep, the complete ones too.
+        After one that was interrupted no other is begun. `num_jobs`: no more than that are there to run at a time.
         """
+
+    @property
+    def num_at_once(self) -> int | None:
+        """How many jobs run at a time, None if that is left to a cluster."""
+        return 1
+
+    @property
+    def directory(self) -> SweepDirectory:
+        return self.job.job.directory
 
     @property
     def device(self) -> str:
@@ -104,22 +161,7 @@ class SweepLauncher(Launcher):
         return replace(self.job, job=replace(self.job.job, num_threads=num_threads))
 
 
-def _check_runs(directory: SweepDirectory, jobs: Iterable[Sequence[str]]) -> None:
-    configs = JobConfigs()
-    for overrides in jobs:
-        run = directory.run(run_id_of(directory.sweep_id, overrides))
-        if not run.config.exists():
-            continue
-        saved, asked = ExperimentConfig.load(run.config), configs.config(overrides)
-        asked = replace(asked, num_threads=asked.num_threads or saved.num_threads)
-        if differences := saved.differences(asked):
-            raise ConfigError(
-                [Problem(d.key, f"{show(d.first)} there, {show(d.second)} asked for") for d in differences],
-                f"the run {run.run_id!r} of this sweep exists with another config; choose another sweep_id",
-            )
-
-
-def _completed(directory: SweepDirectory, run_id: str) -> Outcome | None:
+def completed(directory: SweepDirectory, run_id: str) -> Outcome | None:
     """Return the record of a job if it is complete and its run is still there."""
     if directory.run(run_id).read_status().get("status") == "completed":
         record = read_object(directory.record(run_id))
@@ -127,10 +169,10 @@ def _completed(directory: SweepDirectory, run_id: str) -> Outcome | None:
     return None
 
 
-def _differences(jobs: Sequence[Sequence[str]]) -> set[str]:
-    """Return the overrides that some jobs have and others do not."""
+def _differing_keys(jobs: Sequence[Sequence[str]]) -> set[str]:
+    """Return the keys of the overrides that some jobs have and others do not."""
     everywhere = set(jobs[0]).intersection(*jobs) if jobs else set()
-    return {line for overrides in jobs for line in overrides} - everywhere
+    return {line.split("=")[0] for overrides in jobs for line in overrides if line not in everywhere}
 
 
 def _returned(outcome: Outcome) -> JobReturn:

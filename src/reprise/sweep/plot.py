@@ -66,7 +66,8 @@ def _ticks(low: float, high: float) -> list[float]:
     span = high - low or abs(high) or 1.0
     step = 10.0 ** math.floor(math.log10(span / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 7)
-    return [step * number for number in range(math.floor(low / step), math.ceil(high / step) + 1)]
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [step * number for number in range(first, max(last, first + 1) + 1)]
 
 
 def _shown(tick: float, metric: str, ticks: Sequence[float]) -> str:

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,30 +75,33 @@ class Processes(Protocol):
         """Tell jobs to save and end, with the signal of this number where there is a choice."""
 
 
-def outcomes(processes: Processes, job: SweepJob, jobs: Sequence[list[str]], num_at_once: int) -> Iterator[Outcome]:
-    """Yield how the jobs with these overrides ended, `num_at_once` of them at a time.
+def outcomes(processes: Processes, job: SweepJob, jobs: Iterator[list[str]], num_at_once: int) -> Iterator[Outcome]:
+    """Yield how the jobs with these overrides ended, `num_at_once` of them at a time; each is taken when it can start.
 
     At a signal the jobs under way save and end, and no other is started.
 
     Raises:
         Interrupted: then.
     """
-    waiting, free = deque(jobs), list(range(num_at_once))[::-1]
+    free = list(range(num_at_once))[::-1]
     running: list[tuple[int, list[str], Any]] = []
     num_passed_on = 0
     with _signals_counted() as signals:
-        while running or (waiting and not signals):
-            begun = (
-                [(free.pop(), waiting.popleft()) for _ in range(min(len(free), len(waiting)))] if not signals else []
-            )
+        while True:
+            begun: list[tuple[int, list[str]]] = []
+            while free and not signals and (overrides := next(jobs, None)) is not None:
+                begun.append((free.pop(), overrides))
             if begun:
                 running += [(*one, handle) for one, handle in zip(begun, processes.start(begun), strict=True)]
+            if not running:
+                break
             if len(signals) > num_passed_on:
                 num_passed_on = len(signals)
                 processes.stop([handle for *_, handle in running], signals[-1])
             ended = processes.ended([handle for *_, handle in running])
-            for slot, overrides, handle in [one for one in running if one[2] in ended]:
-                running.remove((slot, overrides, handle))
+            done = [one for one in running if one[2] in ended]
+            running = [one for one in running if one[2] not in ended]
+            for slot, overrides, handle in done:
                 free.append(slot)
                 try:
                     yield processes.outcome(handle)
@@ -111,8 +113,8 @@ def outcomes(processes: Processes, job: SweepJob, jobs: Sequence[list[str]], num
         raise Interrupted(f"by {signal.Signals(signals[0]).name}")
 
 
-def imported(package: str, extra: str) -> Any:
-    """Return a package that comes with one of our extras.
+def imported(package: str, extra: str, key: str) -> Any:
+    """Return a package that comes with one of our extras, and that the choice of `key` takes.
 
     Raises:
         InputError: if it is not installed.
@@ -122,18 +124,18 @@ def imported(package: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise InputError(f"hydra/launcher: {package} is not installed; it comes with the extra {extra!r}") from None
+        raise InputError(f"{key}: {package} is not installed; it comes with the extra {extra!r}") from None
 
 
-def num_slots(num_at_once: int | None, gpus: Sequence[str], num_jobs: int) -> int:
-    """Return how many of `num_jobs` jobs run at a time on this machine: as asked, or one for each GPU or core.
+def num_slots(num_at_once: int | None, gpus: Sequence[str]) -> int:
+    """Return how many jobs run at a time on this machine: as asked, or one for each GPU or core.
 
     Raises:
         InputError: if what is asked is no such number.
     """
     if num_at_once is not None and (not isinstance(num_at_once, int) or num_at_once < 1):
         raise InputError(f"hydra.launcher.n_jobs: expected an integer ≥ 1 or null, got {num_at_once!r}")
-    return min(num_at_once or len(gpus) or num_cores(), num_jobs)
+    return num_at_once or len(gpus) or num_cores()
 
 
 def threads_each(num_at_once: int) -> int:

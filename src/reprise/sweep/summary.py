@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from reprise.run_directory import SweepDirectory
+from reprise.model_card.files import read_object
+from reprise.run_directory import PRUNED, SweepDirectory
 from reprise.statistics import MeanInterval, mean_interval
 from reprise.sweep.job import Outcome
 
 GROUPED_OVER = ("seed", "data.fold")
 """Jobs that differ in these keys only are repetitions of one setting."""
 
+_ORDER = ("completed", PRUNED, "interrupted", "failed", "running")
 _NOT_A_SETTING = ("run_id", "sweep_id", "output_dir")
 
 
@@ -28,7 +30,8 @@ class Job:
 
     @property
     def status(self) -> str:
-        return str(self.outcome["status"])
+        """As recorded, but `pruned` for what a search ended early."""
+        return PRUNED if str(self.outcome["reason"]).startswith(PRUNED) else str(self.outcome["status"])
 
     @cached_property
     def overrides(self) -> dict[str, str]:
@@ -81,6 +84,20 @@ class Summary:
     metrics: tuple[str, ...]
     settings: tuple[Setting, ...]
     jobs: tuple[Job, ...]
+    searched_for: Mapping[str, str]
+    """`min` or `max` by metric; empty if the sweep is no search."""
+
+    @property
+    def best(self) -> list[Job]:
+        """What a search came to: the jobs that no other is better than in one metric and no worse in the others."""
+        jobs = [
+            job for job in self.jobs if job.status == "completed" and self.searched_for.keys() <= job.metrics.keys()
+        ]
+        costs = {
+            job.run_id: [job.metrics[name] * (1 if mode == "min" else -1) for name, mode in self.searched_for.items()]
+            for job in jobs
+        }
+        return [job for job in jobs if not any(_dominates(other, costs[job.run_id]) for other in costs.values())]
 
     @property
     def num_jobs(self) -> dict[str, int]:
@@ -95,6 +112,8 @@ class Summary:
             "ordered_by": {"metric": self.metric, "mode": self.mode},
             "grouped_over": list(GROUPED_OVER),
             "num_jobs": self.num_jobs,
+            **({"searched_for": dict(self.searched_for)} if self.searched_for else {}),
+            **({"best": [job.run_id for job in self.best]} if self.searched_for else {}),
             "groups": [
                 {
                     "overrides": dict(setting.overrides),
@@ -112,7 +131,11 @@ class Summary:
 def summarize(directory: SweepDirectory) -> Summary:
     """Return what the records of a sweep come to."""
     jobs = [Job(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(directory.records.glob("[!.]*.json"))]
+    searched_for = read_object(directory.definition).get("search", {}).get("metrics", {})
     metric, mode, monitor = _order(jobs)
+    if searched_for:
+        metric, mode = next(iter(searched_for.items()))
+        monitor = metric
     keys = _differing_keys(jobs)
     groups: dict[tuple[tuple[str, str], ...], list[Job]] = {}
     for job in jobs:
@@ -124,7 +147,11 @@ def summarize(directory: SweepDirectory) -> Summary:
         return mean if mode == "min" or not values else -mean
 
     def job_rank(job: Job) -> tuple[Any, ...]:
-        return job.status, rank([job.metrics[metric]] if metric in job.metrics else []), _natural(job.overrides, keys)
+        return (
+            _ORDER.index(job.status),
+            rank([job.metrics[metric]] if metric in job.metrics else []),
+            _natural(job.overrides, keys),
+        )
 
     settings = [Setting(dict(chosen), tuple(sorted(group, key=job_rank))) for chosen, group in groups.items()]
     settings.sort(key=lambda setting: (rank(setting.values(metric or "")), _natural(setting.overrides, keys)))
@@ -139,7 +166,12 @@ def summarize(directory: SweepDirectory) -> Summary:
         tuple(sorted(names, key=lambda name: (name != metric, not name.startswith("test/"), name != monitor))),
         tuple(settings),
         tuple(sorted(jobs, key=job_rank)),
+        searched_for,
     )
+
+
+def _dominates(costs: Sequence[float], others: Sequence[float]) -> bool:
+    return costs != others and all(cost <= other for cost, other in zip(costs, others, strict=True))
 
 
 def _order(jobs: Sequence[Job]) -> tuple[str | None, str, str | None]:
