@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "sweep": sweep_overhead.sweep,
     "log": scaling.log_lines,
     "index": scaling.index,
+    "records": scaling.sweep_records,
 }
 PAGE = REPOSITORY / "docs" / "performance.md"
 

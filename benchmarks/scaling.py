@@ -1,7 +1,7 @@
 """Costs stay flat as work grows: one thing is scaled over three orders of magnitude, and all else stays as it is.
 
-Here are the lines of a log and the samples of an index. Two more belong here once they exist: the runs that a
-comparison reads, from 1 to 1,000, and the jobs in the records of a sweep, from 10 to 10,000.
+Here are the lines of a log, the samples of an index and the jobs of a sweep. One more belongs here: the runs that a
+comparison reads, from 1 to 1,000.
 """
 
 import itertools
@@ -105,6 +105,25 @@ def index(num_rounds: int) -> list[Row]:
         what = f"start to first step, index of {scale:,} samples"
         rows.append(Row(what, f"{starts[1]:.2f} s", "", f"{starts[0]:.2f} s", f"{more:+.2f} s beyond {first:,}"))
     return rows
+
+
+def sweep_records(num_rounds: int) -> list[Row]:
+    """What a sweep of up to ten thousand jobs takes for each, beside the job itself."""
+    scales = [10, 100, 1000, 10_000]
+    rounds = race([peer(str(scale), "sweep_records.py", scale) for scale in scales], num_rounds)
+
+    def median(scale: int, what: str) -> float:
+        return statistics.median(measured[str(scale)].report[what] for measured in rounds)
+
+    # The files of a summary take some time whatever stands in them: few jobs have too large a part of that.
+    for_each = {"recording that a job ended": ("record", 10), "seeing that a job is complete": ("complete", 10)}
+    for_each["a job's part of the summary"] = ("summary", 1000)
+    return [
+        time_row(f"{what}, of {scale:,}", median(scale, name), median(first, name), f"{first:,}")
+        for what, (name, first) in for_each.items()
+        for scale in scales
+        if scale >= first
+    ]
 
 
 def time_row(what: str, seconds: float, at_first: float, first: str, bare: float | None = None) -> Row:

@@ -64,8 +64,14 @@ class Setting:
         return [job.metrics[metric] for job in self.completed if metric in job.metrics]
 
     def interval(self, metric: str) -> MeanInterval | None:
-        values = self.values(metric)
-        return mean_interval(values) if values else None
+        if metric not in self._intervals:
+            values = self.values(metric)
+            self._intervals[metric] = mean_interval(values) if values else None
+        return self._intervals[metric]
+
+    @cached_property
+    def _intervals(self) -> dict[str, MeanInterval | None]:
+        return {}
 
 
 @dataclass(frozen=True)
