@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from reprise.config import ConfigError
 from reprise.metrics import read_metrics
+from reprise.reproduce import reproduce
 from reprise.run_directory import RunDirectory, SweepDirectory, create_or_open_sweep
 from reprise.sweep.search import Search, search_space
 from reprise.sweep.summary import summarize
@@ -212,6 +213,15 @@ def test_a_pruned_trial_is_a_complete_run_that_says_so(whole: Path) -> None:
         assert list(trial.intermediate_values.values()) == values
         assert run.model_card.exists()
     assert summarize(directory).num_jobs == {"completed": 5 - len(pruned), "pruned": len(pruned)}
+
+
+@pytest.mark.long
+def test_a_pruned_run_is_repeated_to_where_it_was_pruned(whole: Path) -> None:
+    ends = {run.read_status()["reason"].split(",")[0]: run for run in runs(whole).values()}
+    (pruned,) = list(run for reason, run in ends.items() if reason.startswith("pruned"))[:1]
+    verdict = reproduce(pruned.path, current_code=True)
+    assert verdict.findings.are_equal
+    assert "results/metrics.json" in verdict.findings.compared_results
 
 
 @pytest.mark.long

@@ -1,17 +1,19 @@
 """Ends a trial of a search when others did better at the same point."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from reprise.callbacks import Callback, Run
-from reprise.config import InputError
 from reprise.run_directory import PRUNED, sweep_of
+
+logger = logging.getLogger(__name__)
 
 
 class Pruning(Callback):
     """Reports each evaluation to the search, and ends the run if `pruner`, one of `optuna.pruners`, says so.
 
-    Evaluations count from 1. A repeat of the run elsewhere has no search to report to, and is left alone.
+    Evaluations count from 1. Where there is no search, as in a repeat of the run, nothing is ended.
     """
 
     def __init__(self, pruner: Any) -> None:
@@ -21,13 +23,12 @@ class Pruning(Callback):
 
     def on_run_start(self, run: Run) -> None:
         sweep = sweep_of(run.directory, run.config["sweep_id"])
-        if sweep is None or (sweep.path.exists() and not sweep.study.exists()):
-            raise InputError("callbacks.pruning: takes a search, -m hydra/sweeper=optuna; this is none")
-        if not sweep.study.exists():
-            return
-        from reprise.sweep.search import trial_of  # Optuna is slow to import
+        if sweep is not None and sweep.study.exists():
+            from reprise.sweep.search import trial_of
 
-        self._trial = trial_of(sweep, run.directory.run_id, self._pruner)
+            self._trial = trial_of(sweep, run.directory.run_id, self._pruner)
+        if self._trial is None:
+            logger.warning("no search asks for this run, so nothing ends it early: -m hydra/sweeper=optuna does")
 
     def on_eval_end(self, run: Run, metrics: Mapping[str, float]) -> None:
         self._num_evaluations += 1

@@ -57,7 +57,7 @@ def validated(job: DictConfig, found: Sequence[Problem] = ()) -> Composed:
     config = _valid(job, overrides, found)
     record = {
         "config.yaml": OmegaConf.to_yaml(job),
-        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})),
+        "hydra.yaml": OmegaConf.to_yaml(HydraConfig.instance().cfg),
         "overrides.yaml": OmegaConf.to_yaml(hydra_config.overrides.task),
     }
     return Composed(config, tuple(overrides), record)
@@ -145,6 +145,7 @@ class JobConfigs:
     def __init__(self) -> None:
         self._composed: dict[tuple[str, ...], tuple[DictConfig, Any]] = {}
         self._parsed: dict[str, tuple[Override, bool]] = {}
+        self._is_group: dict[str, bool] = {}
 
     def config(self, overrides: Sequence[str], found: Sequence[Problem] = ()) -> ExperimentConfig:
         """Return the config that these overrides make.
@@ -160,7 +161,7 @@ class JobConfigs:
             return _valid(_compose_job(lines), lines, found)  # Hydra's own word counts
 
     def _quickly_composed(self, lines: Sequence[str]) -> DictConfig:
-        self._parsed |= {line: _is_value(line) for line in lines if line not in self._parsed}
+        self._parsed |= {line: self._is_value(line) for line in lines if line not in self._parsed}
         others = tuple(line for line in lines if not self._parsed[line][1])
         if others not in self._composed:
             self._composed[others] = _compose_job(others), HydraConfig.instance().cfg
@@ -171,6 +172,21 @@ class JobConfigs:
             if is_value:
                 OmegaConf.update(job, override.key_or_group, override.value(), merge=True)
         return job
+
+    def _is_value(self, line: str) -> tuple[Override, bool]:
+        """Return an override, and whether it gives a plain value to a key that is there."""
+        (override,) = parse([line])
+        key = override.key_or_group
+        if key not in self._is_group:
+            self._is_group[key] = is_group(key, _loader())
+        is_value = (
+            override.type is OverrideType.CHANGE
+            and override.package is None
+            and not override.is_hydra_override()
+            and isinstance(override.value(), str | int | float | QuotedString | None)
+            and not self._is_group[key]
+        )
+        return override, is_value
 
 
 def check_sweep(config_dir: Path, overrides: Sequence[str], found: Sequence[Problem] = ()) -> list[ExperimentConfig]:
@@ -240,8 +256,7 @@ def explain(error: Exception) -> InputError:
 
 def _resolve(job: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
     """Return the plain values, with null and a problem for each interpolation that leads nowhere."""
-    job = job.copy()
-    problems: list[Problem] = []
+    original, problems = job, list[Problem]()
     while True:
         try:
             values = OmegaConf.to_container(job, resolve=True, throw_on_missing=False)
@@ -250,6 +265,7 @@ def _resolve(job: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
             if key in {problem.key for problem in problems} or key == "config":
                 raise ConfigError([*problems, Problem(key, message)]) from None
             problems.append(Problem(key, _about_interpolation(message, job)))
+            job = job.copy() if job is original else job
             OmegaConf.update(job, key, None)
         else:
             assert isinstance(values, dict)
@@ -317,19 +333,6 @@ def _choices(override: Override) -> list[str]:
     if not choices:
         raise InputError(f"{override.input_line}: expected a sweep over at least one value, got none")
     return choices
-
-
-def _is_value(line: str) -> tuple[Override, bool]:
-    """Return an override, and whether it gives a plain value to a key that is there."""
-    (override,) = parse([line])
-    is_value = (
-        override.type is OverrideType.CHANGE
-        and override.package is None
-        and not override.is_hydra_override()
-        and isinstance(override.value(), str | int | float | QuotedString | None)
-        and not is_group(override.key_or_group, _loader())
-    )
-    return override, is_value
 
 
 def _initialized(config_dir: Path) -> initialize_config_dir:

@@ -74,8 +74,10 @@ def _commands(facts: Facts) -> str:
     overrides = at(facts.provenance, "command", "overrides")
     if overrides is None:
         return f"The command that started the run: {NOT_RECORDED}."
-    # Under its name the run is there already; the number of threads changes bits, and may have been left open.
-    arguments = [one_line(o) for o in list_at(facts.provenance, "command", "overrides") if _key(o) != "run_id"]
+    # Under its name the run is there already, and a sweep is not repeated for one of its runs; the number of threads
+    # changes bits, and may have been left open.
+    given = list_at(facts.provenance, "command", "overrides")
+    arguments = [one_line(override) for override in given if _key(override) not in ("run_id", "sweep_id")]
     num_threads = number_at(facts.config, "num_threads")
     if num_threads is not None and "num_threads" not in {_key(argument) for argument in arguments}:
         arguments.append(f"num_threads={num_threads:.0f}")

@@ -5,7 +5,9 @@ for STEPS optimizer steps or `all`, into OUTPUT; parts may also come from the pa
 little, and only what has been there since a run could first be trained, so that it fits old code as well.
 """
 
+import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -38,6 +40,17 @@ class StopAfter(Callback):
             run.loop.interrupt("the comparison, which needs no more")
 
 
+class EndWherePruned(Callback):
+    """Ends training at the step at which a search ended the recorded run, which it did because of other runs."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        self._step, self._reason = step, reason
+
+    def on_eval_end(self, run: Run, metrics: Mapping[str, float]) -> None:
+        if run.loop.step == self._step:
+            run.loop.stop(self._reason)
+
+
 def main() -> None:
     source, config_path, output, steps, *trusted_packages = sys.argv[1:]
     if Path(reprise.__file__ or "").resolve().parents[1] != Path(source).resolve():
@@ -46,6 +59,10 @@ def main() -> None:
     callbacks = dict(config.callbacks)
     if steps != "all":
         callbacks["stop_after"] = {"_target_": f"{__name__}.StopAfter", "steps": int(steps)}
+    status = json.loads(Path(config_path).with_name("status.json").read_text(encoding="utf-8"))
+    if status["status"] == "completed" and status["reason"].startswith("pruned "):
+        end = {"step": status["attempts"][-1]["to_step"], "reason": status["reason"]}
+        callbacks["end_where_pruned"] = {"_target_": f"{__name__}.EndWherePruned", **end}
     repeated = replace(
         config,
         run_id="repeat",

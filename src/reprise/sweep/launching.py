@@ -43,11 +43,10 @@ class ComposedJob:
 
     def _compose(self, overrides: Sequence[str]) -> Composed:
         composed = self.config_loader.load_sweep_config(self.master_config, list(overrides))
-        HydraConfig.instance().set_config(composed)
-        config = composed.copy()
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        return validated(config)
+        HydraConfig.instance().set_config(composed)  # which copies what it takes
+        OmegaConf.set_struct(composed, False)
+        del composed["hydra"]
+        return validated(composed)
 
 
 class SweepLauncher(Launcher):
