@@ -55,7 +55,10 @@ RESULTS: dict[str, Any] = {
 PROVENANCE: dict[str, Any] = {
     "created": "2026-11-20T10:15:00+00:00",
     "code": {"commit": "c0ffee" * 6 + "c0ff", "branch": "main", "remote": None, "dirty": False},
-    "command": {"argv": ["scripts/train.py"], "overrides": ["experiment=pets", "run_id=one", "sweep_id=s", "card.authors='A B'"]},
+    "command": {
+        "argv": ["scripts/train.py"],
+        "overrides": ["experiment=pets", "run_id=one", "sweep_id=s", "card.authors='A B'"],
+    },
     "environment": {"python": "3.11.9", "platform": "Linux", "packages": {"torch": "2.12.0", "tqdm": "4.0"}},
     "hardware": {
         "cpu": "Some CPU",

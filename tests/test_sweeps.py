@@ -1,11 +1,15 @@
 """A sweep leaves ordinary runs and what they come to; it can be killed, grown, and hold a job that fails."""
 
+import contextlib
 import csv
 import json
+import os
 import signal
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +17,23 @@ import pytest
 from conftest import REPOSITORY, TINY
 from harness import differences, run_facts
 
+from reprise.config import InputError
 from reprise.run_directory import RunDirectory
+from reprise.sweep.loky_workers import LokyWorkers
+from reprise.sweep.processes import num_cores, num_slots, threads_each
 
 ARGUMENTS = ("-m", *TINY, "num_threads=1", "sweep_id=s")
 GRID = ("seed=1,2", "training.learning_rate=0.01,0.001")
 
 
+def command(output_dir: Path, *overrides: str) -> list[str]:
+    script = str(REPOSITORY / "scripts" / "train.py")
+    return [sys.executable, script, *ARGUMENTS, f"output_dir={output_dir}", *overrides]
+
+
 def sweep(output_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     """Carry out the real command."""
-    command = [sys.executable, REPOSITORY / "scripts" / "train.py", *ARGUMENTS, f"output_dir={output_dir}", *overrides]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command(output_dir, *overrides), capture_output=True, text=True, check=False)
 
 
 def directory(output_dir: Path) -> Path:
@@ -86,9 +97,8 @@ def test_the_same_command_does_nothing_twice_and_a_grown_grid_only_adds(whole: P
 
 
 def test_a_sweep_that_is_killed_loses_and_repeats_nothing(whole: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), *ARGUMENTS, f"output_dir={tmp_path}", *GRID]
     for position in ("job 1 of 4", "run directory"):
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command(tmp_path, *GRID), stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if position in line:
@@ -112,10 +122,90 @@ def test_one_bad_job_does_not_take_the_sweep_down(tmp_path: Path) -> None:
     assert done.stderr == f"1 job failed; {directory(tmp_path) / 'summary.md'} says why\n"
 
 
+def test_the_jobs_of_one_machine_share_its_cores_and_have_a_gpu_each() -> None:
+    assert [num_slots(asked, gpus) for asked, gpus in ((None, ["0", "1", "2"]), (5, ["0"]))] == [3, 5]
+    assert num_slots(None, []) == num_cores()
+    assert threads_each(num_cores() + 1) == threads_each(num_cores()) == 1
+    assert threads_each(1) == num_cores()
+    with pytest.raises(InputError, match=r"hydra\.launcher\.n_jobs: expected an integer ≥ 1 or null, got 0"):
+        num_slots(0, [])
+
+
+def gpu_of(overrides: list[str]) -> dict[str, Any]:
+    return {"run_id": overrides[0], "gpu": os.environ["CUDA_VISIBLE_DEVICES"]}
+
+
+def test_a_worker_sees_the_gpu_of_its_slot_alone() -> None:
+    workers: Any = LokyWorkers(gpu_of, ["3", "GPU-5"])  # type: ignore[arg-type]
+    try:
+        handles = workers.start([(1, ["a"]), (0, ["b"])])
+        while set(workers.ended(handles)) != set(handles):
+            pass
+        assert [workers.outcome(handle)["gpu"] for handle in handles] == ["GPU-5", "3"]
+    finally:
+        workers.close()
+
+
 @pytest.mark.long
-def test_jobs_in_processes_of_this_machine_end_with_the_same_bits(whole: Path, tmp_path: Path) -> None:
-    done = sweep(tmp_path, *GRID, "hydra/launcher=joblib")
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_jobs_in_processes_of_this_machine_end_with_the_same_bits(whole: Path, tmp_path: Path, launcher: str) -> None:
+    done = sweep(tmp_path, *GRID, f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2")
+    assert (done.returncode, done.stderr) == (0, "")
     for run_id, run in runs(tmp_path).items():
         same = runs(whole)[run_id]
         assert differences(run_facts(run.path), run_facts(same.path)) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("launcher", ["in_process", "joblib", "submitit_local", "ray"])
+def test_a_signal_saves_what_is_under_way_on_every_launcher(
+    tmp_path: Path, launcher: str, number: signal.Signals
+) -> None:
+    jobs = ("seed=1,2,3", "training.max_epochs=60", "training.checkpoint_every_steps=20")
+    done = sweep(tmp_path / "whole", *jobs)
+    assert done.returncode == 0, done.stderr
+    mark = {"REPRISE_TEST": str(tmp_path)}
+    arguments = command(tmp_path / "stopped", *jobs, f"hydra/launcher={launcher}")
+    with subprocess.Popen(arguments, stdout=-1, stderr=-1, text=True, env=os.environ | mark) as process:
+        wait_for(lambda: any(run.last_checkpoint.exists() for run in runs(tmp_path / "stopped").values()))
+        process.send_signal(number)
+        output, errors = process.communicate()
+    assert process.returncode == 75, output + errors
+    assert errors.endswith("The same command with sweep_id=s carries on.\n"), errors
+    assert {run.read_status()["status"] for run in runs(tmp_path / "stopped").values()} <= {"interrupted", "completed"}
+    wait_for(lambda: not processes_with(mark))
+    done = sweep(tmp_path / "stopped", *jobs, f"hydra/launcher={launcher}")
+    assert done.returncode == 0, done.stderr
+    assert runs(tmp_path / "stopped").keys() == runs(tmp_path / "whole").keys()
+    for run_id, run in runs(tmp_path / "stopped").items():
+        assert differences(run_facts(run.path), run_facts(runs(tmp_path / "whole")[run_id].path)) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["joblib", "ray"])
+def test_jobs_end_when_what_started_them_is_killed(tmp_path: Path, launcher: str) -> None:
+    mark = {"REPRISE_TEST": str(tmp_path)}
+    arguments = command(tmp_path, "seed=1,2,3", "training.max_epochs=2000", f"hydra/launcher={launcher}")
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=os.environ | mark) as process:
+        wait_for(lambda: any(run.last_checkpoint.exists() for run in runs(tmp_path).values()))
+        process.kill()
+    wait_for(lambda: not processes_with(mark))
+
+
+def processes_with(mark: dict[str, str]) -> list[str]:
+    """Return the processes, other than this one, whose environment has these variables."""
+    wanted = {f"{name}={value}".encode() for name, value in mark.items()}
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted <= set(path.read_bytes().split(b"\0")):
+                found.append(path.with_name("cmdline").read_text())
+    return found
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    latest = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < latest
+        time.sleep(0.1)  # another process is waited for
