@@ -18,7 +18,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from reprise.config import InputError
-from reprise.config.overrides import as_given
 from reprise.sweep.job import Outcome
 from reprise.sweep.launching import SweepLauncher, completed
 from reprise.sweep.processes import imported, num_slots, outcomes, threads_each, visible_gpus
@@ -48,7 +47,7 @@ class GridSweeper(Sweeper):
         for override in self._parser.parse_overrides([f"{k}={v}" for k, v in self._params.items()] + arguments):
             key = override.get_key_element()
             if not override.is_sweep_override():
-                values[key] = [as_given(override)]
+                values[key] = [f"{key}={override.get_value_element_as_str()}"]
             elif override.is_discrete_sweep():
                 values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
             else:

@@ -25,13 +25,6 @@ def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[
     return OverridesParser.create(loader).parse_overrides(list(overrides))
 
 
-def as_given(override: Override) -> str:
-    """Return an override that gives one value, or removes something, as Hydra reads it."""
-    if override.is_delete():
-        return str(override.input_line)
-    return f"{override.get_key_element()}={override.get_value_element_as_str()}"
-
-
 def with_texts_quoted(overrides: Sequence[str]) -> list[str]:
     """Return the overrides such that a key of the schema that holds a text gets it as it was typed.
 

@@ -21,7 +21,6 @@ from reprise.comparison import compare
 from reprise.config import ConfigError, InputError, Problem
 from reprise.config.checking import show
 from reprise.config.components import validation_metrics
-from reprise.config.overrides import as_given
 from reprise.config.problems import instead
 from reprise.config.targets import build
 from reprise.model_card.files import read_object
@@ -209,7 +208,7 @@ def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, Ba
         fixed.pop(key, None)
         space.pop(key, None)
         if not override.is_sweep_override():
-            fixed[key] = as_given(override)
+            fixed[key] = f"{key}={override.get_value_element_as_str()}"
             continue
         try:
             space[key] = _distribution(override)
