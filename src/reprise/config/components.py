@@ -15,8 +15,13 @@ MODEL_KEYS = ("name", "tokenizer")
 
 
 def data_target(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `_target_` of the data section with its arguments, without what only the loader needs."""
-    return {key: value for key, value in section.items() if key not in DATA_KEYS and not _unset(key, value)}
+    """Return the `_target_` of the data section with its arguments, without what only the loader needs.
+
+    A function that knows nothing of folds and strata can be used as long as nobody asks for them.
+    """
+    off = {"num_folds"} if section.get("fold") is None else set()
+    off |= set() if section.get("stratify") else {"stratify"}
+    return {k: v for k, v in section.items() if k not in DATA_KEYS and k not in off and not _unset(k, v)}
 
 
 def model_target(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,4 +108,4 @@ def _items(section: Any) -> list[tuple[str, Any]]:
 
 
 def _unset(key: str, value: Any) -> bool:
-    return value is None and key in ("path", "train_split", "val_split", "hidden_size", "num_layers", "dropout")
+    return value is None and key in ("path", "train_split", "val_split", "fold", "hidden_size", "num_layers", "dropout")

@@ -44,6 +44,12 @@ class DataConfig:
     """Fraction of all samples."""
     val_split: Fraction | None = field(default=0.1, metadata=_OPTIONAL)
     """Fraction of all samples; the rest is the test split."""
+    fold: NonNegativeInt | None = None
+    """Of `num_folds` equal parts, from 0, the one that is the test split; null splits by the fractions above."""
+    num_folds: Annotated[int, Range(min=2)] = 5
+    """Counts only beside a fold."""
+    stratify: bool = False
+    """Give every split its share of each class."""
     num_workers: NonNegativeInt = 0
     """Loader processes; 0 fetches in the training process. Never changes a bit of the result."""
     arguments: dict[str, Any] = field(default_factory=dict, metadata=_ARGUMENTS)
@@ -253,7 +259,14 @@ def _cross_checks(config: ExperimentConfig) -> list[Problem]:
             Problem("training.device", f"expected auto, cpu, mps, cuda or cuda:N, got {config.training.device!r}")
         )
     data = config.data
-    if data.train_split is not None and data.val_split is not None and data.train_split + data.val_split > 1 + 1e-9:
+    if data.fold is not None:
+        if data.fold >= data.num_folds:
+            message = f"expected 0 to {data.num_folds - 1} beside data.num_folds={data.num_folds}, got {data.fold}"
+            problems.append(Problem("data.fold", message))
+        if data.val_split is not None and data.val_split + 1 / data.num_folds >= 1:
+            message = f"expected less than {1 - 1 / data.num_folds:g} beside data.num_folds={data.num_folds}"
+            problems.append(Problem("data.val_split", f"{message}, got {data.val_split!r}"))
+    elif data.train_split is not None and data.val_split is not None and data.train_split + data.val_split > 1 + 1e-9:
         problems.append(
             Problem(
                 "data.val_split",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reprise.config import Fraction, Probability, Range
+from reprise.config import Fraction, NonNegativeInt, PositiveInt, Probability, Range
 from reprise.data import Batch, Data, Description, TensorSplit, fingerprint, stack
 from reprise.data.splitting import split_rows
 from reprise.randomness import SampleDraws
@@ -26,6 +26,9 @@ def load_digits(
     *,
     train_split: Annotated[float, Range(above=0, max=1)],
     val_split: Fraction,
+    fold: NonNegativeInt | None = None,
+    num_folds: PositiveInt = 5,
+    stratify: bool = False,
     shift_probability: Probability = 0.5,
     seed: int,
 ) -> Data:
@@ -36,7 +39,8 @@ def load_digits(
     table = _read_table()  # (N, 65)
     images = torch.from_numpy(table[:, :-1].reshape(-1, 1, 8, 8) / 16.0).float()
     labels = torch.from_numpy(table[:, -1]).long()
-    rows = split_rows(len(labels), train_split, val_split, seed)
+    strata = labels.numpy() if stratify else None
+    rows = split_rows(len(labels), train_split, val_split, seed, fold=fold, num_folds=num_folds, strata=strata)
 
     def shift(batch: Batch, draws: SampleDraws) -> Batch:
         return {**batch, "pixel_values": _shift(batch["pixel_values"], draws, shift_probability)}

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reprise.config import Fraction, InputError, Range
+from reprise.config import Fraction, InputError, NonNegativeInt, PositiveInt, Range
 from reprise.data import Batch, Data, Description, fingerprint, stack, unicode_names
 from reprise.data.split_files import find_split_files
-from reprise.data.splitting import split_rows
+from reprise.data.splitting import split_rows, split_text
 from reprise.data.tokenization import UNKNOWN_CHARACTER, make_byte_tokenizer, make_character_tokenizer
 
 _USAGE = """\
@@ -35,6 +35,8 @@ def load_language_model(
     context_length: Annotated[int, Range(min=2)],
     train_split: Annotated[float, Range(above=0, max=1)],
     val_split: Fraction,
+    fold: NonNegativeInt | None = None,
+    num_folds: PositiveInt = 5,
     seed: int,
 ) -> Data:
     """Return windows of `context_length` tokens; each overlaps the one before by one token, which is only read there.
@@ -47,7 +49,20 @@ def load_language_model(
     Raises:
         InputError: if a file cannot be read, or a split would hold less than two characters.
     """
-    texts, about = _read_names(train_split, val_split, seed) if path is None else _read(path, train_split, val_split)
+    if path is None:
+        names = [name.name for name in unicode_names.read_unicode_names()]
+        rows = split_rows(len(names), train_split, val_split, seed, fold=fold, num_folds=num_folds)
+        texts = {split: "".join(f"{names[row]}\n" for row in indices) for split, indices in rows.items()}
+        about = dict(_ABOUT_NAMES)
+    else:
+        texts, about = _read(path)
+        if "all" in texts:
+            texts = split_text(texts["all"], train_split, val_split, fold=fold, num_folds=num_folds)
+        elif fold is not None:
+            raise InputError(f"data.fold: {path} comes in splits already; put all text into one file")
+        elif "val" not in texts:
+            others = {name: text for name, text in texts.items() if name != "train"}
+            texts = split_text(texts["train"], 1 - val_split, val_split) | others
     caveats = list(about.pop("caveats", ()))
     for name, text in texts.items():
         if len(text) < 2:
@@ -114,40 +129,34 @@ def _count_predicted(batch: Batch) -> int:
     return int((batch["labels"][:, 1:] != -100).sum())
 
 
-def _read_names(train_split: float, val_split: float, seed: int) -> tuple[dict[str, str], dict[str, Any]]:
-    names = [name.name for name in unicode_names.read_unicode_names()]
-    rows = split_rows(len(names), train_split, val_split, seed)
-    texts = {split: "".join(f"{names[row]}\n" for row in indices) for split, indices in rows.items()}
-    return texts, {
-        "name": "Unicode character names",
-        "summary": "Names of characters, one a line, in random order.",
-        "source": unicode_names.SOURCE,
-        "license": unicode_names.LICENSE,
-        "language": "en",
-        "caveats": (
-            "Names have siblings (… LETTER A WITH GRAVE, … LETTER A WITH ACUTE), which a random split puts into both "
-            "training and test: names of a new script would take more bits.",
-        ),
-    }
+_ABOUT_NAMES: dict[str, Any] = {
+    "name": "Unicode character names",
+    "summary": "Names of characters, one a line, in random order.",
+    "source": unicode_names.SOURCE,
+    "license": unicode_names.LICENSE,
+    "language": "en",
+    "caveats": (
+        "Names have siblings (… LETTER A WITH GRAVE, … LETTER A WITH ACUTE), which a random split puts into both "
+        "training and test: names of a new script would take more bits.",
+    ),
+}
 
 
-def _read(path: str, train_split: float, val_split: float) -> tuple[dict[str, str], dict[str, Any]]:
+def _read(path: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the texts of the splits that are given, or of `all`, and what is known about them."""
     place = Path(path).expanduser()
     about = {"name": place.stem, "source": place.name}
     if place.is_dir():
         given = find_split_files(place)
         if "train" in given:
-            texts = {name: _read_text(file) for name, file in given.items()}
-            if "val" not in texts:
-                texts |= _cut(texts["train"], 1 - val_split, val_split)
-            return texts, about
+            return {name: _read_text(file) for name, file in given.items()}, about
         files = sorted(file for file in place.rglob("*") if file.is_file() and not file.name.startswith("."))
         if not files:
             raise InputError(f"data.path: the directory {path!r} holds no files")
-        return _cut("".join(map(_read_text, files)), train_split, val_split), about
+        return {"all": "".join(map(_read_text, files))}, about
     if not place.is_file():
         raise InputError(f"data.path: there is no file or directory {path!r}")
-    return _cut(_read_text(place), train_split, val_split), about
+    return {"all": _read_text(place)}, about
 
 
 def _read_text(path: Path) -> str:
@@ -158,15 +167,6 @@ def _read_text(path: Path) -> str:
             f"data.path: {path}: expected text in UTF-8, found the byte 0x{error.object[error.start]:02x} "
             f"at position {error.start}"
         ) from None
-
-
-def _cut(text: str, train_split: float, val_split: float) -> dict[str, str]:
-    """Return contiguous portions of `text`; the test split is what is left, if anything is."""
-    train_end, val_end = (round(len(text) * fraction) for fraction in (train_split, train_split + val_split))
-    portions = {"train": text[:train_end], "val": text[train_end:val_end], "test": text[val_end:]}
-    if val_end >= len(text):
-        del portions["test"]
-    return portions
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from reprise.config import Fraction, InputError, PositiveInt, Range
+from reprise.config import Fraction, InputError, NonNegativeInt, PositiveInt, Range
 from reprise.data import Data, Description, fingerprint, unicode_names
 from reprise.data.split_files import find_split_files
 from reprise.data.splitting import split_rows
@@ -36,6 +36,9 @@ def load_text_classification(
     min_count: PositiveInt = 1,
     train_split: Annotated[float, Range(above=0, max=1)],
     val_split: Fraction,
+    fold: NonNegativeInt | None = None,
+    num_folds: PositiveInt = 5,
+    stratify: bool = False,
     seed: int,
 ) -> Data:
     """Return token ids of texts, cut at `max_length` tokens (special ones included), and the numbers of their labels.
@@ -48,7 +51,21 @@ def load_text_classification(
     Raises:
         InputError: if something cannot be read, or a label of val or test does not occur in train.
     """
-    tables, about = _read(path, hub_name, Columns(text_column, label_column), train_split, val_split, seed)
+
+    def split(table: Table, train_split: float) -> dict[str, Table]:
+        strata = table.labels if stratify else None
+        folds: dict[str, Any] = {"fold": fold, "num_folds": num_folds}
+        rows = split_rows(len(table.texts), train_split, val_split, seed, strata=strata, **folds)
+        return {name: table.take(rows[name]) for name in rows}
+
+    tables, about = _read(path, hub_name, Columns(text_column, label_column))
+    if "all" in tables:
+        tables = split(tables["all"], train_split)
+    elif fold is not None:
+        raise InputError(f"data.fold: {about['name']} comes in splits already; put all rows into one file")
+    elif "val" not in tables:
+        others = {name: table for name, table in tables.items() if name != "train"}
+        tables = split(tables["train"], 1 - val_split) | others
     label_names = _sort_names(set(tables["train"].labels))
     _check_labels(tables, label_names)
     processor = _make_tokenizer(tokenizer, tables["train"].texts, vocabulary_size, min_count, max_length)
@@ -84,10 +101,8 @@ def load_text_classification(
     )
 
 
-def _read(
-    path: str | None, hub_name: str | None, columns: Columns, train_split: float, val_split: float, seed: int
-) -> tuple[dict[str, Table], dict[str, Any]]:
-    """Return the splits and what is known about the data set."""
+def _read(path: str | None, hub_name: str | None, columns: Columns) -> tuple[dict[str, Table], dict[str, Any]]:
+    """Return the splits that are given, or `all`, and what is known about the data set."""
     if path is not None and hub_name is not None:
         raise InputError("data.path, data.hub_name: expected one of the two, got both")
     about: dict[str, Any]
@@ -108,16 +123,6 @@ def _read(
         about = {"name": place.stem, "source": place.name}
     else:
         tables, about = {"all": _read_names()}, _ABOUT_NAMES
-    if "all" in tables:
-        everything = tables["all"]
-        rows = split_rows(len(everything.texts), train_split, val_split, seed)
-        tables = {name: everything.take(rows[name]) for name in rows}
-    elif "val" not in tables:
-        given = tables["train"]
-        rows = split_rows(len(given.texts), 1 - val_split, val_split, seed)
-        tables = {"train": given.take(rows["train"]), "val": given.take(rows["val"])} | {
-            name: table for name, table in tables.items() if name == "test"
-        }
     return tables, dict(about)
 
 

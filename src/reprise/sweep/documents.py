@@ -18,6 +18,7 @@ _NOTHING = "–"
 _LONG_NUMBER = re.compile(r"-?\d*\.\d{8,}(e[-+]?\d+)?")
 _MOST_ROWS = 20
 """On the console; the files have all."""
+_REPEATED = {"seed": "seeds", "data.fold": "folds"}
 
 
 def write_summary(directory: SweepDirectory) -> Summary:
@@ -53,7 +54,9 @@ def _sentence(summary: Summary) -> str:
     if summary.metric is not None:
         best = "lowest" if summary.mode == "min" else "highest"
         sentence += f" Sorted by {summary.metric}, {best} first."
-        sentence += " ± is the standard deviation over seeds (n − 1)." if _are_repeated(summary) else ""
+        if _are_repeated(summary):
+            over = " and ".join(_REPEATED[key] for key in GROUPED_OVER if key in summary.keys) or "seeds"
+            sentence += f" ± is the standard deviation over {over} (n − 1)."
     return sentence
 
 
