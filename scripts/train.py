@@ -6,6 +6,11 @@ from reprise.command_line import run_hydra
 
 
 def task(composed):  # type: ignore[no-untyped-def]
+    if composed.config.preflight:
+        from reprise.preflight import preflight
+
+        print(preflight(composed.config).text())
+        return
     from reprise.train import train
 
     print(train(composed))

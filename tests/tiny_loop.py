@@ -78,6 +78,7 @@ def make_loop(
     batch_size: int = 4,
     dropout: float = 0.0,
     learning_rate: float = 0.1,
+    model: nn.Module | None = None,
     split: Any = None,
     events: Any = None,
     scores: Callable[[], dict[str, float]] | None = None,
@@ -92,7 +93,7 @@ def make_loop(
 ) -> Loop:
     """Return a loop; three batches an epoch, the last smaller than the others, unless told otherwise."""
     seed_globals(address(0, "model"))
-    model = Net(dropout)
+    model = Net(dropout) if model is None else model
     train = make_split(num_samples) if split is None else split
     batches = Batches(
         train, stack, batch_size=batch_size, seed=0, purpose="train", shuffle=True, num_workers=num_workers
@@ -145,6 +146,7 @@ def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> R
     for callback in callbacks.values():
         callback.on_run_start(run)
     run.loop = make_loop(events=CallbackEvents(list(callbacks.values()), run), **options)
+    run.model = run.loop.model
     if directory.last_checkpoint.exists():
         loop = run.loop
         state = load_checkpoint(directory.last_checkpoint, loop.model, loop.optimizer, loop.scheduler)

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from reprise.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from reprise.command_line import Interrupted
 from reprise.comparison import compare
 from reprise.config import ExperimentConfig, InputError
-from reprise.config.targets import build
+from reprise.config.targets import build as build_target
 from reprise.cost import CostMeter
 from reprise.data import describe_data, fingerprint
 from reprise.export import export_model
@@ -34,10 +34,12 @@ from reprise.results import shapes, write_results
 logger = logging.getLogger(__name__)
 
 
-def attempt(run: Run, config: ExperimentConfig) -> None:
+def attempt(
+    run: Run, config: ExperimentConfig, build: Callable[[ExperimentConfig, Sequence[str]], Task] = build_task
+) -> None:
     """Work on the run until it is complete, or until something stops it; every callback hears how it ended.
 
-    `config` says what to build; `run.config` is what is recorded.
+    `config` says what to `build`; `run.config` is what is recorded.
 
     Raises:
         InputError: if the config cannot be carried out.
@@ -47,7 +49,7 @@ def attempt(run: Run, config: ExperimentConfig) -> None:
     try:
         note = partial(record_determinism, directory.provenance)
         with _interrupted_by_signals(run), nondeterministic_operations_noted(note):
-            _carry_out(run, config)
+            _carry_out(run, config, build)
     except BaseException as stopped_by:
         error = stopped_by
     outcome: Outcome = "completed"
@@ -71,12 +73,12 @@ def attempt(run: Run, config: ExperimentConfig) -> None:
         raise error
 
 
-def _carry_out(run: Run, config: ExperimentConfig) -> None:
+def _carry_out(run: Run, config: ExperimentConfig, build: Callable[[ExperimentConfig, Sequence[str]], Task]) -> None:
     meter = CostMeter(choose_device(config.training.device))
     for callback in run.callbacks.values():
         callback.on_run_start(run)
     logger.info("run directory: %s", run.directory.path)
-    task = build_task(config, config.trusted_packages)
+    task = build(config, config.trusted_packages)
     run.data, run.model, run.device = task.data, task.model, task.device
     update_provenance(
         run.directory.provenance,
@@ -107,7 +109,7 @@ def _build_loop(run: Run, task: Task) -> Loop:
     training = task.config.training
     batches = task.batches("train")
     steps_per_epoch = num_steps_per_epoch(len(batches), training.gradient_accumulation)
-    optimizer = build(
+    optimizer = build_target(
         training.optimizer,
         "training.optimizer",
         task.config.trusted_packages,
@@ -115,7 +117,7 @@ def _build_loop(run: Run, task: Task) -> Loop:
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
     )
-    scheduler = build(
+    scheduler = build_target(
         training.scheduler,
         "training.scheduler",
         task.config.trusted_packages,

@@ -46,6 +46,7 @@ class Task:
             shuffle=is_train,
             num_workers=self.config.data.num_workers,
             pin_memory=self.device.type == "cuda",
+            only=self.config.training.overfit_batches if is_train else None,
         )
 
     def evaluate(self, split: str) -> dict[str, float]:

@@ -25,7 +25,11 @@ class Interrupted(KeyboardInterrupt):
     advice = "The same command carries on."
 
 
-class JobsFailed(Exception):
+class Failed(Exception):
+    """What was asked for did not come about; the message says all, and no traceback would say more."""
+
+
+class JobsFailed(Failed):
     """Some jobs of a sweep failed; which and why, was printed already."""
 
 
@@ -68,7 +72,7 @@ def run_command(command: Callable[[], object]) -> NoReturn:
         _exit(WRONG_INPUT, "\n".join(lines))
     except InputError as error:
         _exit(WRONG_INPUT, f"Error: {error}")
-    except JobsFailed as error:
+    except Failed as error:
         _exit(FAILED, str(error))
     except Different as error:
         _exit(DIFFERENT, str(error))
@@ -98,7 +102,7 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from reprise.config.composing import CONFIG_NAME, check_sweep, explain, mended, validated
+    from reprise.config.composing import CONFIG_NAME, Composed, check_sweep, explain, mended, validated
     from reprise.config.overrides import with_texts_quoted
 
     typed, failures = list(sys.argv), []
@@ -119,7 +123,11 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
         given = dict(zip(arguments.overrides, overrides, strict=True))
         sys.argv = [typed[0], *(given.get(argument, argument) for argument in typed[1:])]
         try:
-            if arguments.multirun and not arguments.cfg:  # Hydra refuses the two together
+            if any(job.preflight for job in jobs) and not arguments.cfg:
+                # All jobs were checked by now, but not built: that would take a run's start for each.
+                print("Every value of the sweep is valid. Its first job is tried:\n")
+                task(Composed(jobs[0], (), {}))
+            elif arguments.multirun and not arguments.cfg:  # Hydra refuses the two together
                 from hydra_plugins import _reprise  # not among what Hydra imports at each start
                 from reprise.sweep import carry_out_sweep
 

@@ -24,7 +24,7 @@ class CostMeter:
         self._started = time.monotonic()
         self._energy = _gpu_energy(device)
         if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+            torch.cuda.resetpeak_memory_stats(device)
 
     def measure(
         self, from_step: int, num_samples: int, training_seconds: float, earlier: Sequence[Mapping[str, Any]]
@@ -41,7 +41,7 @@ class CostMeter:
             "wall_seconds": round(seconds, 2),
             "wall_seconds_all_attempts": None if None in before else round(seconds + sum(filter(None, before)), 2),
             "samples_per_second": round(num_samples / training_seconds, 1) if num_samples else None,
-            "peak_memory_bytes": _peak_memory(self._device),
+            "peak_memory_bytes": peak_memory(self._device),
             "energy_joules": None if energy is None or self._energy is None else round(energy - self._energy, 1),
         }
 
@@ -55,7 +55,7 @@ def _seconds(attempt: Mapping[str, Any]) -> float | None:
     return (ended - started).total_seconds()
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

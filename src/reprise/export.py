@@ -85,5 +85,6 @@ def from_pretrained(directory: str | Path, trusted_packages: Sequence[str] = ())
         raise InputError(f"{directory} is not an export: its {_CONFIG} names no model")
     transformers = importlib.import_module("transformers")
     (architecture,) = config["architectures"]
-    model = getattr(transformers, architecture).from_pretrained(directory, local_files_only=True)
+    with _quiet_transformers():
+        model = getattr(transformers, architecture).from_pretrained(directory, local_files_only=True)
     return model.eval()

@@ -269,6 +269,8 @@ class Loop:
         metrics = {"train/loss": train_loss} | self._evaluate()
         for name, metric in metrics.items():
             finite(metric, name, self.step)
+        if self.monitor not in metrics:
+            raise LookupError(f"training.monitor: nothing computed {self.monitor!r}, but {', '.join(metrics)}")
         value = metrics[self.monitor]
         if self.best is None or (value < self.best.value if self.monitor_mode == "min" else value > self.best.value):
             self.best = Best(value, self.epoch, self.step)

@@ -7,6 +7,9 @@ import torch
 from reprise.atomic_file import write_json
 from reprise.building import Task
 from reprise.checkpoint import content_hash, load_checkpoint
+from reprise.config import InputError
+from reprise.config.problems import instead
+from reprise.data import Batch, on_device
 from reprise.randomness import address
 from reprise.run_directory import RunDirectory
 
@@ -57,11 +60,33 @@ def write_results(task: Task, directory: RunDirectory) -> dict[str, Any]:
 
 
 def shapes(task: Task) -> dict[str, Any]:
-    """Return the shapes of one batch of the validation split and of the logits for it, without the batch dimension."""
-    batch = {name: tensor.to(task.device) for name, tensor in next(iter(task.batches("val"))).items()}
+    """Return the shapes of one batch of the validation split and of the logits for it, without the batch dimension.
+
+    Raises:
+        InputError: if the metrics of that batch lack what `training.monitor` names.
+    """
+    host_batch = next(iter(task.batches("val")))
+    batch = on_device(host_batch, task.device)
     with torch.inference_mode(), task.autocast():
-        logits = task.model.eval()(**batch).logits
+        outputs = task.model.eval()(**batch)
+    _check_monitor(task, outputs, batch, task.data.count_items(host_batch))
     return {
         "input_shapes": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
-        "logits_shape": list(logits.shape[1:]),
+        "logits_shape": list(outputs.logits.shape[1:]),
     }
+
+
+def _check_monitor(task: Task, outputs: Any, batch: Batch, num_items: int) -> None:
+    """Raise an InputError if the monitored metric is not computed: what `names` of a metric promises is checked."""
+    computed = {"train/loss", "val/loss"}
+    for metric in task.metrics.values():
+        metric.reset()
+        try:
+            metric.update(outputs, batch, num_items)
+            computed |= {f"val/{name}" for name in metric.compute()}
+        except (ArithmeticError, ValueError):  # of one batch alone it may not be defined
+            computed |= {f"val/{name}" for name in metric.names}
+        metric.reset()
+    monitor = task.config.training.monitor
+    if monitor not in computed:
+        raise InputError(f"training.monitor: no metric computes {monitor!r}; {instead(monitor, computed)}")

@@ -57,6 +57,7 @@ class RunDirectory:
         self.train_log = self.logs / "train.log"
         self.metrics_log = self.logs / "metrics.jsonl"
         self.tensorboard = self.logs / "tensorboard"
+        self.profile = self.logs / "profile"
         self.results = self.path / "results"
         self.predictions = self.results / "predictions.json"
         self.metrics = self.results / "metrics.json"
@@ -91,8 +92,8 @@ class RunDirectory:
         """Remove the run, and the folders above it that hold nothing else."""
         shutil.rmtree(self.path)
         with contextlib.suppress(OSError):  # not empty
-            self.path.parent.rmdir()
-            self.path.parent.parent.rmdir()
+            for folder in list(self.path.parents)[:3]:
+                folder.rmdir()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -32,7 +32,7 @@ def train(composed: Composed) -> Path:
     directory, is_new = _create_or_find(config)
     with directory.locked():
         if directory.config.exists():
-            config = _same_config(directory, config)
+            config = same_config(directory, config)
         try:
             _work_on(directory, config, config, composed.overrides, composed.record)
         except InputError:
@@ -56,6 +56,8 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages:
     directory = open_run(run_dir)
     with directory.locked():
         config = with_overrides(ExperimentConfig.load(directory.config), overrides, trusted_packages)
+        if config.preflight:
+            raise InputError("preflight: is for scripts/train.py; what is resumed has run already")
         built = replace(config, trusted_packages=list(trusted_packages))
         _check(built)
         _work_on(directory, config, built, (), {})
@@ -114,7 +116,7 @@ def _create_or_find(config: ExperimentConfig) -> tuple[RunDirectory, bool]:
         raise InputError(f"output_dir: no run can be created in {config.output_dir!r}: {error.strerror}") from None
 
 
-def _same_config(directory: RunDirectory, config: ExperimentConfig) -> ExperimentConfig:
+def same_config(directory: RunDirectory, config: ExperimentConfig) -> ExperimentConfig:
     """Return the config that the run was started with, after checking that it is the one asked for.
 
     Raises:

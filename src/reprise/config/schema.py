@@ -95,6 +95,8 @@ class TrainingConfig:
     """Optimizer steps between two evaluations, beyond the one at each epoch's end."""
     log_every_steps: PositiveInt | None = 10
     """Optimizer steps between two lines of step metrics."""
+    overfit_batches: PositiveInt | None = None
+    """Train on this many batches of the first epoch only, with the draws they had there; for debugging."""
     monitor: str = "val/loss"
     """The metric that chooses the best checkpoint."""
     monitor_mode: Literal["min", "max"] = "min"
@@ -129,6 +131,8 @@ class ExperimentConfig:
     num_threads: PositiveInt | None = None
     """Threads of one process; they change bits. Null is resolved once, at the first start."""
     output_dir: str = "outputs"
+    preflight: bool = False
+    """Check in seconds that the run would work, instead of running."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -164,8 +168,13 @@ class ExperimentConfig:
         return values
 
     def differences(self, other: "ExperimentConfig") -> list[Difference]:
-        """Return each key, down to single values, in which the two configs differ, but for `run_id` and `sweep_id`."""
-        first, second = (replace(config, run_id=None, sweep_id=None).to_dict() for config in (self, other))
+        """Return each key, down to single values, in which the two configs differ, but for `run_id` and `sweep_id`.
+
+        `preflight` makes no other run either.
+        """
+        first, second = (
+            replace(config, run_id=None, sweep_id=None, preflight=False).to_dict() for config in (self, other)
+        )
         return compare(first, second)
 
     def save(self, path: str | Path) -> None:

@@ -24,7 +24,8 @@ _BYTES_AT_ONCE = 2**18
 class Batches:
     """The batches of one split. What batch number n holds is arithmetic: nothing is loaded to be skipped.
 
-    `purpose` is the part of the address that sets the random draws of this split apart from those of others.
+    `purpose` is the part of the address that sets the random draws of this split apart from those of others. `only`:
+    the number of batches, from the start of the first epoch, that all batches repeat; an epoch keeps its length.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Batches:
         shuffle: bool = False,
         num_workers: int = 0,
         pin_memory: bool = False,
+        only: int | None = None,
     ) -> None:
         self._split = split
         self._fetcher = _Fetcher(split, collate, seed, purpose)
@@ -47,6 +49,7 @@ class Batches:
         self._shuffle = shuffle
         self._num_workers = num_workers
         self._pin_memory = pin_memory
+        self._only = only
 
     def __len__(self) -> int:
         """Return the number of batches of one epoch; the last may be smaller than the others."""
@@ -70,6 +73,8 @@ class Batches:
         number, known_epoch = first, -1
         while stop is None or number < stop:
             epoch, position = divmod(number, len(self))
+            if self._only is not None:
+                epoch, position = 0, number % min(self._only, len(self))
             if epoch != known_epoch:
                 order, known_epoch = self.order(epoch), epoch
             yield epoch, order[position * self.batch_size : (position + 1) * self.batch_size]

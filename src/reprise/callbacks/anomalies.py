@@ -1,0 +1,65 @@
+"""Finds the operation in which a number stops being finite."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reprise.callbacks import Callback, Outcome, Run
+from reprise.loop import NonFiniteError
+
+
+class Anomalies(Callback):
+    """Checks the output of every module in the forward pass, and every gradient in the backward pass.
+
+    In the backward pass torch's own anomaly detection names the operation, and warns with the line of the forward
+    pass that it belongs to. In half precision a gradient that overflows is nothing unusual, and found as well.
+    """
+
+    def __init__(self) -> None:
+        self._was_enabled = torch.is_anomaly_enabled()
+        self._run: Run | None = None
+
+    def on_run_start(self, run: Run) -> None:
+        self._run = run
+        torch.autograd.set_detect_anomaly(True)
+
+    def on_epoch_start(self, run: Run) -> None:
+        self._watch()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._watch()
+
+    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+        torch.autograd.set_detect_anomaly(self._was_enabled)
+
+    def _watch(self) -> None:
+        if self._run is not None:
+            for name, module in self._run.model.named_modules():
+                module.register_forward_hook(self._check(name or "the model", self._run))
+            self._run = None
+
+    def _check(self, name: str, run: Run) -> Any:
+        def check(module: nn.Module, inputs: Any, output: Any) -> None:
+            for tensor in _tensors(output):
+                if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                    number = int((~tensor.isfinite()).sum())
+                    raise NonFiniteError(
+                        f"{number:,} of {tensor.numel():,} numbers that {name} ({type(module).__name__}) returns are "
+                        f"not finite, in optimizer step {run.loop.step + 1}; what came into it was"
+                    )
+
+        return check
+
+
+def _tensors(output: Any) -> Iterable[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, list | tuple):
+        for item in output:
+            yield from _tensors(item)
+    elif isinstance(output, dict):
+        yield from _tensors(list(output.values()))
+    elif hasattr(output, "logits"):
+        yield from _tensors([output.logits, output.loss])
