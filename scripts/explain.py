@@ -1,12 +1,20 @@
 """Says where a config value comes from: `python scripts/explain.py KEY [experiment=base training.max_epochs=5 …]`."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from reprise.command_line import run_command
 
 
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
 def main() -> None:
+    if sys.argv[1:] == ["-sc", "query=bash"]:  # asked by the shell, see docs/editor.md
+        from reprise.config.completion import print_completions
+
+        return print_completions(CONFIGS)
     parser = argparse.ArgumentParser(
         description="Print each file and override that sets a key, in the order in which they count: the last one "
         "holds. For a section, do so for each key in it."
@@ -16,8 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     from reprise.config.explaining import explain_key
 
-    configs = Path(__file__).resolve().parents[1] / "configs"
-    print("\n\n".join(found.text() for found in explain_key(configs, options.key, options.overrides)))
+    print("\n\n".join(found.text() for found in explain_key(CONFIGS, options.key, options.overrides)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from reprise.config import ExperimentConfig, InputError
 from reprise.config.targets import build as build_target
 from reprise.cost import CostMeter
 from reprise.data import describe_data, fingerprint
-from reprise.export import export_model
+from reprise.export import export_model, formats_of
 from reprise.loop import Loop, num_steps_per_epoch, num_total_steps
 from reprise.models import describe_model
 from reprise.nondeterminism import nondeterministic_operations_noted
@@ -99,10 +99,24 @@ def _carry_out(run: Run, config: ExperimentConfig, build: Callable[[ExperimentCo
 
     run.results = write_results(task, run.directory)
     export_model(task.model, task.data, task.model_spec, run.directory.export)
+    _write_formats(task, run.directory.export)
     num_samples = len(task.data.splits["train"])
     first, last = (run.loop.num_samples_seen(step, num_samples) for step in (first_step, run.loop.step))
     earlier = run.directory.read_status()["attempts"][:-1]
     record_cost(run.directory.provenance, meter.measure(first_step, last - first, training_seconds, earlier))
+
+
+def _write_formats(task: Task, directory: Path) -> None:
+    """Write the export in the formats asked for; what cannot be written is no reason to lose a run that is trained."""
+    formats = formats_of(task.config.export)
+    if not formats:
+        return
+    from reprise.exported_formats import ExportFailed, write_formats
+
+    try:
+        write_formats(task.model, task.data, directory, formats)
+    except ExportFailed as error:
+        logger.error("export: %s; scripts/export.py tries again", error)
 
 
 def _build_loop(run: Run, task: Task) -> Loop:

@@ -80,6 +80,9 @@ def run_command(command: Callable[[], object]) -> NoReturn:
         _exit(TRY_AGAIN, f"Stopped {error}. {error.advice}")
     except KeyboardInterrupt:
         _exit(TRY_AGAIN, "Stopped.")
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _exit(FAILED, "")
     except Exception:
         traceback.print_exc()
         _exit(FAILED, "")

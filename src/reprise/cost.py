@@ -24,7 +24,7 @@ class CostMeter:
         self._started = time.monotonic()
         self._energy = _gpu_energy(device)
         if device.type == "cuda":
-            torch.cuda.resetpeak_memory_stats(device)
+            torch.cuda.reset_peak_memory_stats(device)
 
     def measure(
         self, from_step: int, num_samples: int, training_seconds: float, earlier: Sequence[Mapping[str, Any]]

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import shutil
 import tempfile
@@ -12,10 +13,13 @@ from typing import Any
 from torch import nn
 
 from reprise.atomic_file import sync, write_json
-from reprise.config import InputError
+from reprise.config import ExportConfig, InputError
 from reprise.config.targets import build
 from reprise.data import Data
 from reprise.models import is_transformers_model
+
+ONNX, TORCH_EXPORT = "model.onnx", "model.pt2"
+"""Formats that hold a model without its Python code: `reprise.exported_formats` writes them."""
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
@@ -47,6 +51,19 @@ def export_model(model: nn.Module, data: Data, spec: Mapping[str, Any], director
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     sync(directory.parent)
+
+
+def formats_of(export: ExportConfig) -> list[str]:
+    """Return the files that a config asks for beside those that `export_model` writes."""
+    return [name for name, is_asked in ((ONNX, export.onnx), (TORCH_EXPORT, export.torch_export)) if is_asked]
+
+
+def check_packages(export: ExportConfig) -> None:
+    """Raise an InputError if a package that a format needs is not installed."""
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if export.onnx and missing:
+        names = " and ".join(f"`{name}`" for name in missing)
+        raise InputError(f"export.onnx: needs {names}, not installed; install the extra: pip install -e '.[onnx]'")
 
 
 @contextlib.contextmanager

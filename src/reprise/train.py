@@ -14,6 +14,7 @@ from reprise.callbacks import Run
 from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
 from reprise.config.checking import show
 from reprise.config.composing import Composed, with_overrides
+from reprise.export import check_packages
 from reprise.provenance import code_patch, collect_provenance, drift, read_provenance
 from reprise.run_directory import RunDirectory, create_experiment_dir, find_run, open_run
 
@@ -65,9 +66,10 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages:
 
 
 def _check(config: ExperimentConfig) -> None:
-    """Raise an InputError before anything is created if there is no such device, or a callback cannot be built."""
+    """Raise an InputError before anything is created if there is no such device, or something cannot be built."""
     choose_device(config.training.device)
     build_callbacks(config)
+    check_packages(config.export)
 
 
 def _work_on(

@@ -31,7 +31,7 @@ def test_the_defaults_of_the_yaml_files_and_of_the_schema_are_the_same() -> None
         return {key: float(value) if key == "learning_rate" else value for key, value in values.items()}
 
     schema = ExperimentConfig().to_dict()
-    sections = {key for key, value in schema.items() if isinstance(value, dict)} - {"card"}
+    sections = {key for key, value in schema.items() if isinstance(value, dict)} - {"card", "export"}
     in_train = {key: value for key, value in schema.items() if key not in sections}
     assert of_file("train.yaml") == in_train | {"experiment_name": "${hydra:runtime.choices.experiment}"}
     in_training = {key: value for key, value in schema["training"].items() if not isinstance(value, dict)}

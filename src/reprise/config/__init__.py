@@ -10,13 +10,14 @@ from reprise.config.checking import (
     Range,
 )
 from reprise.config.problems import ConfigError, InputError, Problem
-from reprise.config.schema import CardConfig, DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from reprise.config.schema import CardConfig, DataConfig, ExperimentConfig, ExportConfig, ModelConfig, TrainingConfig
 
 __all__ = [
     "CardConfig",
     "ConfigError",
     "DataConfig",
     "ExperimentConfig",
+    "ExportConfig",
     "Fraction",
     "InputError",
     "ModelConfig",

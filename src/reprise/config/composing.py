@@ -92,7 +92,7 @@ def compose_and_validate(config_dir: Path, overrides: Sequence[str], found: Sequ
         ConfigError: as `validated`.
         HydraException: if the overrides cannot be parsed or composed.
     """
-    with _initialized(config_dir):
+    with initialized(config_dir):
         return validated(_compose_job(with_texts_quoted(overrides)), found)
 
 
@@ -196,7 +196,7 @@ def check_sweep(config_dir: Path, overrides: Sequence[str], found: Sequence[Prob
         ConfigError: for the first value that is wrong.
     """
     configs = JobConfigs()
-    with _initialized(config_dir):
+    with initialized(config_dir):
         values = _values(with_texts_quoted(overrides))
         configs.config([options[0] for options in values.values()], found)
         values = _values(_preset()) | values
@@ -216,7 +216,7 @@ def mended(config_dir: Path, overrides: Sequence[str], is_sweep: bool) -> list[s
         ConfigError: with all problems of the overrides, and of the config that they make.
         HydraException: if something else is wrong.
     """
-    with _initialized(config_dir):
+    with initialized(config_dir):
         parsed = parse(overrides, _loader())
         for override in parsed:
             if not override.key_or_group:
@@ -335,7 +335,7 @@ def _choices(override: Override) -> list[str]:
     return choices
 
 
-def _initialized(config_dir: Path) -> initialize_config_dir:
+def initialized(config_dir: Path) -> initialize_config_dir:
     return initialize_config_dir(str(config_dir), version_base="1.3", job_name=CONFIG_NAME)
 
 

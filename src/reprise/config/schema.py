@@ -119,6 +119,16 @@ class CardConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """Formats in which the best weights are written beside what `from_pretrained` loads."""
+
+    onnx: bool = False
+    """`export/model.onnx`, for runtimes without Python."""
+    torch_export: bool = False
+    """`export/model.pt2`, a program that `torch.export.load` reads."""
+
+
+@dataclass(frozen=True)
 class ExperimentConfig:
     """The whole resolved config of one run."""
 
@@ -139,6 +149,7 @@ class ExperimentConfig:
     metrics: dict[str, Target] = field(default_factory=dict)
     callbacks: dict[str, Target | None] = field(default_factory=dict)
     tracker: dict[str, Target | None] = field(default_factory=dict)
+    export: ExportConfig = field(default_factory=ExportConfig)
     card: CardConfig = field(default_factory=CardConfig)
     trusted_packages: list[str] = field(default_factory=list)
     """Packages beyond those under `src/` that a `_target_` may come from."""

@@ -25,8 +25,9 @@ from reprise.checkpoint import read_checkpoint
 from reprise.command_line import Interrupted
 from reprise.config import ExperimentConfig, InputError
 from reprise.cost import peak_memory
-from reprise.export import from_pretrained
+from reprise.export import check_packages, formats_of, from_pretrained
 from reprise.model_card.figures import binary_size
+from reprise.model_card.files import read_object
 from reprise.models import describe_model
 from reprise.preflight.findings import Estimate, Findings
 from reprise.preflight.first_steps import FirstSteps
@@ -48,6 +49,7 @@ def preflight(config: ExperimentConfig) -> Findings:
     place = _check_place(config)
     device, real_device, remarks = _choose_device(config.training.device)
     build_callbacks(config)
+    check_packages(config.export)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     if config.training.compile:
@@ -135,6 +137,11 @@ def _check_place(config: ExperimentConfig) -> Path:
 
 
 def _check_export(run: Run, task: Task) -> None:
+    asked = formats_of(task.config.export)
+    record = read_object(run.directory.export / "exported.json") if asked else {}
+    for name in asked:
+        if failure := record[name].get("error"):
+            raise InputError(f"export: {name} cannot be written: {failure}")
     loaded = from_pretrained(run.directory.export, task.config.trusted_packages).to(task.device)
     batch = {name: tensor.to(task.device) for name, tensor in next(iter(task.batches("val"))).items()}
     with torch.inference_mode():
