@@ -6,7 +6,6 @@ from pathlib import Path
 
 from reprise.command_line import run_command
 
-
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -14,7 +13,8 @@ def main() -> None:
     if sys.argv[1:] == ["-sc", "query=bash"]:  # asked by the shell, see docs/editor.md
         from reprise.config.completion import print_completions
 
-        return print_completions(CONFIGS)
+        print_completions(CONFIGS)
+        return
     parser = argparse.ArgumentParser(
         description="Print each file and override that sets a key, in the order in which they count: the last one "
         "holds. For a section, do so for each key in it."

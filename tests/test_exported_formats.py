@@ -1,7 +1,7 @@
 """A model in another format computes what the model computes, for any number of samples and texts of any length."""
 
+import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,13 +131,9 @@ def test_a_run_is_not_lost_to_a_format_that_cannot_hold_its_model(
 
 
 def test_a_package_that_is_missing_is_named_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    find = "importlib.util.find_spec"
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        find,
-        lambda name, find_spec=__import__("importlib.util").util.find_spec: (
-            None if name == "onnxscript" else find_spec(name)
-        ),
+        "importlib.util.find_spec", lambda name, *more: None if name == "onnxscript" else find_spec(name, *more)
     )
     with pytest.raises(InputError, match=r"export\.onnx: needs `onnxscript`, not installed; .*\[onnx\]"):
         train(compose(*TINY, "export.onnx=true", f"output_dir={tmp_path / 'none'}"))

@@ -87,7 +87,7 @@ def check_target(
     except InputError as error:
         problems.append(Problem(f"{key}._target_", str(error)))
         return None
-    parameters, hints, takes_any = _signature(target)
+    parameters, hints, takes_any = parameters_of(target)
     given = {name: value for name, value in spec.items() if name != "_target_"}
     for name, value in given.items():
         if name in provided:
@@ -109,7 +109,7 @@ def check_target(
 
 def takes(target: Callable[..., Any], name: str) -> bool:
     """Return whether `target` has a parameter of this name."""
-    return name in _signature(target)[0]
+    return name in parameters_of(target)[0]
 
 
 def complete(
@@ -120,7 +120,7 @@ def complete(
     Raises:
         InputError: if the target is not found.
     """
-    parameters, _, _ = _signature(find_target(spec.get("_target_"), trusted_packages))
+    parameters, _, _ = parameters_of(find_target(spec.get("_target_"), trusted_packages))
     return dict(spec) | {name: value for name, value in provided.items() if name in parameters and name not in spec}
 
 
@@ -134,7 +134,7 @@ def build(spec: Mapping[str, Any], key: str, trusted_packages: Iterable[str] = (
     target = check_target(spec, key, problems, trusted_packages=trusted_packages, open_ended=True)
     if target is None or problems:
         raise ConfigError(problems)
-    parameters, hints, _ = _signature(target)
+    parameters, hints, _ = parameters_of(target)
     arguments = {
         name: build(value, f"{key}.{name}", trusted_packages)
         if isinstance(value, Mapping) and "_target_" in value
@@ -156,7 +156,7 @@ def build(spec: Mapping[str, Any], key: str, trusted_packages: Iterable[str] = (
         raise InputError(f"{key}: {spec['_target_']} refuses its arguments: {error}") from error
 
 
-def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
+def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
     """Return the parameters that can be given by name, their annotations, and whether any other name is taken."""
     all_parameters = inspect.signature(target).parameters.values()
     by_name = {p.name: p for p in all_parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
