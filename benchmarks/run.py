@@ -30,6 +30,8 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "log": scaling.log_lines,
     "index": scaling.index,
     "records": scaling.sweep_records,
+    "compare": scaling.compare,
+    "report": scaling.report,
 }
 PAGE = REPOSITORY / "docs" / "performance.md"
 

@@ -1,18 +1,24 @@
 """Costs stay flat as work grows: one thing is scaled over three orders of magnitude, and all else stays as it is.
 
-Here are the lines of a log, the samples of an index and the jobs of a sweep. One more belongs here: the runs that a
-comparison reads, from 1 to 1,000.
+Here are the lines of a log, the samples of an index, the jobs of a sweep, and the runs that a comparison and a report
+read.
 """
 
 import itertools
 import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
-from measuring import Measured, Row, measurement, peer, race, reprise_run, run
+from measuring import REPOSITORY, Contestant, Measured, Row, measurement, peer, race, reprise_run, run
 
 FLAT = 1.1
 """A step may take this many times what it takes at the smallest scale."""
 FLAT_MEMORY = 10e6
 """Memory may be this many bytes more than at the smallest scale."""
+LINEAR = 1.3
+"""One of a thousand runs may take this many times what one of a hundred takes."""
 
 
 def log_lines(num_rounds: int) -> list[Row]:
@@ -124,6 +130,71 @@ def sweep_records(num_rounds: int) -> list[Row]:
         for scale in scales
         if scale >= first
     ]
+
+
+def compare(num_rounds: int) -> list[Row]:
+    """The comparison of up to a thousand runs, five seeds of each variant."""
+    return _reading_runs("compare.py", num_rounds)
+
+
+def report(num_rounds: int) -> list[Row]:
+    """The page about up to a thousand runs."""
+    return _reading_runs("report.py", num_rounds, "--output", "{report}.html")
+
+
+def _reading_runs(script: str, num_rounds: int, *arguments: str) -> list[Row]:
+    scales = [1, 10, 100, 1000]
+    with tempfile.TemporaryDirectory(prefix="benchmark_") as scratch:
+        _make_runs(Path(scratch), scales)
+        contestants = [
+            Contestant(
+                str(scale),
+                (str(REPOSITORY / "scripts" / script), "many", "--output-dir", f"{scratch}/{scale}", *arguments),
+            )
+            for scale in scales
+        ]
+        rounds = race(contestants, num_rounds, in_turns=False)
+    cpu, peak = (
+        {scale: statistics.median(getattr(measured[str(scale)], fact) for measured in rounds) for scale in scales}
+        for fact in ("cpu", "peak")
+    )
+    rows = [
+        Row(f"{script}, {scale:,} runs", ours=f"{cpu[scale]:.2f} s", value=f"{peak[scale] / 1e6:.0f} MB at the peak")
+        for scale in scales
+    ]
+    for what, facts, scale_by, unit in (("time", cpu, 1e3, "ms"), ("memory", peak, 1e-3, "kB")):
+        hundred, thousand = ((facts[scale] - facts[1]) / (scale - 1) * scale_by for scale in (100, 1000))
+        value = f"{thousand / hundred:.2f} × one of 100" if hundred > 0 else "not to be told from noise at 100"
+        reached = thousand <= LINEAR * hundred if hundred > 0 else None
+        rows.append(
+            Row(
+                f"{script}, {what} of one of 1,000",
+                ours=f"{thousand:.3g} {unit}",
+                value=value,
+                target=f"≤ {LINEAR:g} ×",
+                reached=reached,
+            )
+        )
+    return rows
+
+
+def _make_runs(scratch: Path, scales: list[int]) -> None:
+    """Make so many runs, each with 60 epochs in its log, out of one real run."""
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "experiment=base", "tracker=none"]
+    trained = [
+        "training.max_steps=1380",
+        "data.train_split=0.3",
+        "data.val_split=0.1",
+        "run_id=real",
+        f"output_dir={scratch}",
+    ]
+    subprocess.run([*command, *trained], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    program = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r})\n"
+        "from many_runs import make_runs\n"
+        f"for scale in {scales}: make_runs({str(scratch / 'experiments/base/real')!r}, f'{scratch}/{{scale}}', scale)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def time_row(what: str, seconds: float, at_first: float, first: str, bare: float | None = None) -> Row:
