@@ -123,6 +123,12 @@ def test_folds_are_repetitions_like_seeds(write_run: WriteRun, tmp_path: Path) -
     assert found.pair("A", "B").difference("test/loss") == mean_interval([f * 0.2 - f * 0.1 for f in range(4)])
 
 
+def test_what_is_exported_besides_makes_no_variant(write_run: WriteRun, tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(seed=seed, export__onnx=bool(seed), metrics={"test/loss": 0.5})
+    assert compare_runs("base", output_dir=tmp_path).keys == ()
+
+
 def test_means_and_deviations_are_over_the_seeds_that_are_complete(write_run: WriteRun, tmp_path: Path) -> None:
     two_variants(write_run)
     write_run(training__learning_rate=0.1, seed=9, metrics={"test/loss": 99.0}, status="failed")

@@ -18,7 +18,8 @@ Mode = Literal["min", "max"]
 
 REPETITION_KEYS = ("seed", "data.fold")
 PLACE_KEYS = ("run_id", "sweep_id", "output_dir")
-"""Keys that make no variant: what is repeated over, and where a run lies."""
+PRODUCT_KEYS = ("preflight", "export.onnx", "export.torch_export")
+"""Keys that make no variant: what is repeated over, where a run lies, and what is made of it when it is trained."""
 
 ABSENT = object()
 """Stands for the value of a key that a config does not have."""
@@ -143,7 +144,7 @@ def _differing_keys(runs: Sequence[RunRecord]) -> list[str]:
     return sorted(
         key
         for key, found in values.items()
-        if key not in REPETITION_KEYS + PLACE_KEYS and (len(found) > 1 or num_runs[key] < len(runs))
+        if key not in REPETITION_KEYS + PLACE_KEYS + PRODUCT_KEYS and (len(found) > 1 or num_runs[key] < len(runs))
     )
 
 

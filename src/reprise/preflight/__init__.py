@@ -35,6 +35,8 @@ from reprise.provenance import collect_provenance
 from reprise.run_directory import RunDirectory, create_experiment_dir, find_run
 from reprise.train import same_config
 
+_MODEL_FILES = (".safetensors", ".onnx", ".pt2")
+
 
 def preflight(config: ExperimentConfig) -> Findings:
     """Take the first steps of a run in a scratch directory, and return what was found.
@@ -95,7 +97,7 @@ def preflight(config: ExperimentConfig) -> Findings:
             losses=first_steps.losses,
             monitor=config.training.monitor,
             metrics=run.loop.metrics,
-            export=sorted(path.name for path in run.directory.export.iterdir() if path.stat().st_size > 10_000),
+            export=sorted(path.name for path in run.directory.export.iterdir() if path.suffix in _MODEL_FILES),
             device=str(device),
             real_device=real_device,
             remarks=remarks,
