@@ -66,6 +66,11 @@ def attempt(
             logger.exception("callback %s failed at the end of the run", name)
             if error is None:
                 error, outcome = raised, "failed"
+    for name, callback in reversed(run.callbacks.items()):
+        try:
+            callback.on_close(run, outcome)
+        except Exception:
+            logger.exception("callback %s failed to close", name)
     step = run.loop.step if hasattr(run, "loop") else None
     reason = f"{type(error).__name__}: {error}" if error is not None else _reason(run.loop)
     directory.end_attempt(outcome, reason, step)
@@ -104,6 +109,8 @@ def _carry_out(run: Run, config: ExperimentConfig, build: Callable[[ExperimentCo
     first, last = (run.loop.num_samples_seen(step, num_samples) for step in (first_step, run.loop.step))
     earlier = run.directory.read_status()["attempts"][:-1]
     record_cost(run.directory.provenance, meter.measure(first_step, last - first, training_seconds, earlier))
+    for callback in run.callbacks.values():
+        callback.on_results(run)
 
 
 def _write_formats(task: Task, directory: Path) -> None:

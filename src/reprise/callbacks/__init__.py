@@ -67,8 +67,14 @@ class Callback:
         Once more for the last step of a run that ends between two evaluations: before the one at its end, and after.
         """
 
+    def on_results(self, run: Run) -> None:
+        """The run is complete but for its card: what `run.results` holds, predictions and export are written."""
+
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         """The run ends; also when it failed or was interrupted, and then parts of `run` may be missing."""
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        """All files of the run are written: let go of what is held. Called last, in the reverse of the order listed."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what must survive a restart, as tensors and plain values."""

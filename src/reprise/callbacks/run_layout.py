@@ -29,7 +29,7 @@ class RunLayout(Callback):
         self._handler.setFormatter(_Formatter())
         logging.getLogger().addHandler(self._handler)
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_close(self, run: Run, outcome: Outcome) -> None:
         logging.getLogger().removeHandler(self._handler)
         self._handler.close()
 

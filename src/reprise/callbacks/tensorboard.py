@@ -1,5 +1,6 @@
-"""Shows the metrics in TensorBoard."""
+"""Shows the run in TensorBoard."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from reprise.callbacks import Run
 from reprise.callbacks.tracking import Tracker
 from reprise.metrics import MetricEntry
+from reprise.tracking.parameters import parameters
 
 
 class TensorBoard(Tracker):
@@ -26,11 +28,38 @@ class TensorBoard(Tracker):
             # What an interrupted attempt wrote from this step on is hidden: it is written again.
             self._writer = SummaryWriter(str(self._record.parent), purge_step=entries[0].step)
         for entry in entries:
-            seconds = datetime.fromisoformat(entry.timestamp).timestamp()
-            for name, value in entry.metrics.items():
-                self._writer.add_scalar(name, value, entry.step, walltime=seconds)
+            self._write(entry.metrics, entry.step, entry.timestamp)
+        self._writer.flush()
+
+    def send_results(self, run: Run, last: MetricEntry) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        if self._writer is None:
+            self.send([last])
+        results = run.results or {"metrics": {}, "step": last.step}
+        self._write(results["metrics"], last.step, last.timestamp)
+        values = {name: _plain(value) for name, value in parameters(run.config).items() if value is not None}
+        # `SummaryWriter.add_hparams` would write the metrics once more, without a step.
+        for summary in hparams(values, dict.fromkeys([*last.metrics, *results["metrics"]], 0.0)):
+            self._writer._get_file_writer().add_summary(summary)
+        rows = "".join(f"| `{name}` | `{value}` |\n" for name, value in values.items())
+        self._writer.add_text("parameters", f"| Key | Value |\n|---|---|\n{rows}", last.step)
+        if run.directory.model_card.exists():
+            card = run.directory.model_card.read_text(encoding="utf-8")
+            self._writer.add_text("model_card", card.partition("\n---\n")[2] or card, last.step)
         self._writer.flush()
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
+
+    def _write(self, metrics: dict[str, float], step: int, timestamp: str) -> None:
+        seconds = datetime.fromisoformat(timestamp).timestamp()
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step, walltime=seconds)
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    """Return a parameter as TensorBoard takes it, which are single values only."""
+    return value if isinstance(value, str | int | float | bool) else json.dumps(value)

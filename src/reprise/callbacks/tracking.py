@@ -1,20 +1,30 @@
-"""What trackers share: each shows the lines of `metrics.jsonl`, which remains the truth, somewhere else."""
+"""What trackers in files share: each shows the lines of `metrics.jsonl`, which remains the truth, in another way.
+
+Those with a server are `remote_tracking`.
+"""
 
 import abc
 import json
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from reprise.atomic_file import write_json
 from reprise.callbacks import Callback, Outcome, Run
-from reprise.metrics import MetricEntry, read_metrics_from
+from reprise.metrics import MetricEntry, read_metrics, read_metrics_from
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
 
+logger = logging.getLogger("reprise")
+
 
 class Tracker(Callback, abc.ABC):
-    """Sends new lines every few seconds and at the end of a run, also those that an earlier attempt did not."""
+    """Sends new lines every few seconds and at the end of a run, also those that an earlier attempt did not.
+
+    A tracker that fails is left alone from then on, and the run goes on.
+    """
 
     @abc.abstractmethod
     def folder(self, run: Run) -> Path:
@@ -28,6 +38,10 @@ class Tracker(Callback, abc.ABC):
         """
 
     @abc.abstractmethod
+    def send_results(self, run: Run, last: MetricEntry) -> None:
+        """Show what the run came to, with its `last` line, and return when it is safe."""
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Nothing more will be sent."""
 
@@ -37,6 +51,7 @@ class Tracker(Callback, abc.ABC):
         self._length: int | None = None
         """Length of what was sent, in bytes; None until it is known how much of that is still there."""
         self._last_sending = time.monotonic()
+        self._failed = False
 
     def on_step_end(self, run: Run) -> None:
         self._find_length()  # lines behind the checkpoint were cut off by now, and none is written before the commit
@@ -45,24 +60,49 @@ class Tracker(Callback, abc.ABC):
         if time.monotonic() - self._last_sending > _SECONDS_BETWEEN_SENDINGS:
             self._send_new()
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_close(self, run: Run, outcome: Outcome) -> None:
         try:
             self._send_new()
+            if outcome == "completed":
+                self._finish(run)
         finally:
             self.close()
 
     def _send_new(self) -> None:
         self._last_sending = time.monotonic()
-        if not self._log.exists():
+        if self._failed or not self._log.exists():
             return
         entries, length = read_metrics_from(self._log, self._find_length())
         if entries:
-            self.send(entries)
+            self._try(lambda: self.send(entries))
             self._length = length
-            write_json(self._record, {"length": length})
+            self._note(length, is_finished=False)
+
+    def _finish(self, run: Run) -> None:
+        entries = list(read_metrics(self._log))
+        if not self._failed and entries and not self._read_record()["finished"]:
+            self._try(lambda: self.send_results(run, entries[-1]))
+            self._note(self._find_length(), is_finished=True)
+
+    def _try(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except Exception as error:
+            self._failed = True
+            logger.warning("%s: %s; the run goes on without it", type(self).__name__, error)
+
+    def _note(self, length: int, is_finished: bool) -> None:
+        if not self._failed:
+            write_json(self._record, {"length": length, "finished": is_finished})
+
+    def _read_record(self) -> dict[str, Any]:
+        if not self._record.exists():
+            return {"length": 0, "finished": False}
+        record: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
+        return record
 
     def _find_length(self) -> int:
         if self._length is None:
-            sent = json.loads(self._record.read_text())["length"] if self._record.exists() else 0
-            self._length = min(sent, self._log.stat().st_size)
+            size = self._log.stat().st_size if self._log.exists() else 0
+            self._length = min(self._read_record()["length"], size)
         return self._length
