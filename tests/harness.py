@@ -74,6 +74,7 @@ def run_facts(path: Path) -> dict[str, Any]:
         "metrics.jsonl": [_without_time(line) for line in (_text(run.metrics_log) or "").splitlines()],
         "predictions.json": _text(run.predictions),
         "metrics.json": _text(run.metrics),
+        "plots": {plot.name: _text(plot) for plot in run.plots},
         "export": {file.name: content_hash(file.read_bytes()) for file in sorted(run.export.glob("*"))},
         "provenance.json: data": provenance.get("data"),
         "provenance.json: model": provenance.get("model"),

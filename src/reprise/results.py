@@ -46,6 +46,8 @@ def write_results(task: Task, directory: RunDirectory) -> dict[str, Any]:
 
     Predictions and metrics are written. The best weights stay in the task's model.
     """
+    for path in directory.plots:
+        path.unlink()  # of a shorter run, perhaps
     split = "test" if "test" in task.data.splits else "val"
     results = score_checkpoint(task, directory, "best", split)
     predictions = [record for metric in task.metrics.values() for record in metric.predictions()]

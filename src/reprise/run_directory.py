@@ -93,6 +93,12 @@ class RunDirectory:
     def run_id(self) -> str:
         return self.path.name
 
+    @property
+    def plots(self) -> list[Path]:
+        """Return the plots that are there."""
+        paths = (self.learning_curves, self.confusion_matrix, self.reliability)
+        return [path for path in paths if path.is_file()]
+
     def discard(self) -> None:
         """Remove the run, and the folders above it that hold nothing else."""
         shutil.rmtree(self.path)

@@ -53,14 +53,16 @@ def generate_model_card(
     status: Mapping[str, Any] | None = None,
     history: Sequence[HistoryEntry] = (),
     checklist: Sequence[ChecklistLine] = (),
+    plots: Sequence[str] = (),
 ) -> Path:
     """Write the card of a model to `output_path` and return the path; facts not given are "not recorded" in it.
 
     `metrics`: flat names such as `test/accuracy` to numbers. The others are what `provenance.json`,
-    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold, and what `reprise.checklist` found.
+    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold, what `reprise.checklist` found, and the paths of
+    plots relative to the card, called as those in `results`.
     """
     values = config.to_dict() if isinstance(config, ExperimentConfig) else config
-    facts = Facts(values, numbers(metrics), provenance or {}, results or {}, status or {}, history, checklist)
+    facts = Facts(values, numbers(metrics), provenance or {}, results or {}, status or {}, history, checklist, plots)
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, _card(facts))
@@ -93,6 +95,7 @@ def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = ()) 
         read_object(run.status),
         read_history(run.metrics_log),
         checklist,
+        [path.relative_to(run.path).as_posix() for path in run.plots],
     )
     return _card(facts)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from reprise.lookup import list_at, mapping_at, number_at, numbers, text_at
 from reprise.model_card.facts import ClassFigures, ConfusionMatrix, Facts, HistoryEntry
 from reprise.model_card.figures import count, interval, metric_title, percent, score, wilson_interval
-from reprise.model_card.markdown import code, escape, fenced, table
+from reprise.model_card.markdown import code, escape, fenced, image, table
 
 _MOST_MATRIX_CLASSES = 20
 _MOST_CLASSES = 50
@@ -23,8 +23,15 @@ def evaluation_results(facts: Facts) -> str:
     matrix = facts.confusion_matrix
     if matrix:
         blocks += ["### Classes", _classes(matrix.classes)]
+        plot = _plot(facts, "confusion_matrix", "Which classes were taken for which")
         if len(matrix.labels) <= _MOST_MATRIX_CLASSES:
-            blocks += ["### Confusion matrix", "Rows are labels, columns are predictions.", _confusions(matrix)]
+            explained = "Rows are labels, columns are predictions."
+            blocks += ["### Confusion matrix", *plot, explained, _confusions(matrix)]
+        elif plot:
+            blocks += ["### Confusion matrix", *plot]
+    reliability = _plot(facts, "reliability", "Accuracy over confidence, with 95 % intervals")
+    if reliability:
+        blocks += ["### Reliability", *reliability]
     blocks += _history(facts)
     samples = [sample for sample in list_at(facts.results, "samples") if isinstance(sample, str)]
     if samples:
@@ -165,10 +172,16 @@ def _history(facts: Facts) -> list[str]:
     left_out = f" {len(rows)} of {len(entries):,} evaluations are shown." if len(rows) < len(entries) else ""
     return [
         "### Learning history",
+        *_plot(facts, "learning_curves", "Losses and the monitored metric over optimizer steps"),
         "The training loss is the mean over the steps since the evaluation before, in training mode and with the "
         f"weights still changing.{left_out}",
         table(["Epoch", "Step", *(code(name) for name in names), ""], rows, "rr" + "r" * len(names)),
     ]
+
+
+def _plot(facts: Facts, name: str, description: str) -> list[str]:
+    path = facts.plot(name)
+    return [] if path is None else [image(description, path)]
 
 
 def _best_index(facts: Facts, entries: Sequence[HistoryEntry]) -> int | None:

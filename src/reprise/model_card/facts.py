@@ -98,6 +98,8 @@ class Facts:
     status: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[HistoryEntry] = ()
     checklist: Sequence[ChecklistLine] = ()
+    plots: Sequence[str] = ()
+    """Paths of the plots beside the card, relative to it."""
 
     def declared(self, key: str) -> str | None:
         return text_at(self.config, "card", key)
@@ -200,6 +202,10 @@ class Facts:
             if math.isclose(accuracy, self.scores["accuracy"], abs_tol=1e-6):
                 found["accuracy"] = wilson_interval(matrix.num_hits, matrix.num_samples)
         return found
+
+    def plot(self, name: str) -> str | None:
+        """Return the path of the plot that is called so, None if there is none."""
+        return next((path for path in self.plots if path.rpartition("/")[2] == f"{name}.svg"), None)
 
     @property
     def evaluations(self) -> list[HistoryEntry]:

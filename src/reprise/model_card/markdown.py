@@ -59,6 +59,11 @@ def bullets(items: Sequence[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
+def image(description: str, path: str) -> str:
+    """Return a picture on a line of its own; the path is one of ours."""
+    return f"![{escape(description)}]({path})"
+
+
 def fenced(text: str, language: str = "") -> str:
     """Return `text` as a block of code whose fence is longer than any in it."""
     lines = text.encode("utf-8", "replace").decode().replace("\r\n", "\n").strip("\n").split("\n")

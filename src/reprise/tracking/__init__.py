@@ -62,8 +62,8 @@ class TrackedRun:
     def files(self) -> list[Path]:
         """The files that tell what the run came to, as far as they are there."""
         run = self.directory
-        plots = [run.learning_curves, run.confusion_matrix, run.reliability]
-        return [path for path in (run.model_card, run.config, run.metrics, run.predictions, *plots) if path.is_file()]
+        texts = (run.model_card, run.config, run.metrics, run.predictions)
+        return [*(path for path in texts if path.is_file()), *run.plots]
 
 
 class Destination(abc.ABC):

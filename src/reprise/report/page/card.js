@@ -45,15 +45,16 @@ const ENTITIES = { "&amp;": "&", "&lt;": "<", "&gt;": ">" };
 
 function inline(text) {
   const parts = [];
-  const pattern = /`([^`]+)`|\*\*((?:\\.|[^*\\])+)\*\*|\*((?:\\.|[^*\\])+)\*|\[((?:\\.|[^\]\\])*)\]\(([^)\s]*)\)|\\([!-/:-@[-`{-~])|(&(?:amp|lt|gt);)/g;
+  const pattern = /`([^`]+)`|\*\*((?:\\.|[^*\\])+)\*\*|\*((?:\\.|[^*\\])+)\*|(!?)\[((?:\\.|[^\]\\])*)\]\(([^)\s]*)\)|\\([!-/:-@[-`{-~])|(&(?:amp|lt|gt);)/g;
   let end = 0;
   for (const match of text.matchAll(pattern)) {
     parts.push(text.slice(end, match.index));
     end = match.index + match[0].length;
-    const [, code, strong, emphasis, link, , escaped, entity] = match;
+    const [, code, strong, emphasis, picture, link, , escaped, entity] = match;
     if (code !== undefined) parts.push(element("code", {}, code));
     else if (strong !== undefined) parts.push(element("strong", {}, inline(strong)));
     else if (emphasis !== undefined) parts.push(element("em", {}, inline(emphasis)));
+    else if (picture) continue; // this page draws its own
     else if (link !== undefined) parts.push(...inline(link)); // its text: this page leads nowhere else
     else parts.push(escaped ?? ENTITIES[entity]);
   }
