@@ -81,8 +81,13 @@ def write_model_card(run: RunDirectory, checklist: Sequence[ChecklistLine] = ())
     return run.model_card
 
 
-def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = ()) -> str:
-    """Return what `write_model_card` writes."""
+def model_card_text(
+    run: RunDirectory, checklist: Sequence[ChecklistLine] = (), repository: str | None = None
+) -> str:
+    """Return what `write_model_card` writes.
+
+    `repository`: on the Hugging Face Hub, from where the model is loaded by whom reads the card there.
+    """
     config = read_object(run.config)
     if not config:
         raise InputError(f"{run.path} is not the directory of a run: it has no {run.config.name}")
@@ -96,6 +101,7 @@ def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = ()) 
         read_history(run.metrics_log),
         checklist,
         [path.relative_to(run.path).as_posix() for path in run.plots],
+        repository,
     )
     return _card(facts)
 

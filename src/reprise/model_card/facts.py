@@ -100,6 +100,8 @@ class Facts:
     checklist: Sequence[ChecklistLine] = ()
     plots: Sequence[str] = ()
     """Paths of the plots beside the card, relative to it."""
+    repository: str | None = None
+    """Where the model can be loaded from on the Hugging Face Hub."""
 
     def declared(self, key: str) -> str | None:
         return text_at(self.config, "card", key)
@@ -119,7 +121,12 @@ class Facts:
 
     @cached_property
     def run(self) -> RunDirectory | None:
-        """Where the run lies as its config has it, so that the card is the same wherever it is written."""
+        """Where the run lies as its config has it, so that the card is the same wherever it is written.
+
+        None where its readers have no such directory.
+        """
+        if self.repository is not None:
+            return None
         names = [text_at(self.config, key) for key in ("output_dir", "experiment_name", "run_id")]
         if None in names:
             return None

@@ -20,6 +20,8 @@ _IMPORT = re.compile(r"(?:import|from) [^(\\]*")
 
 def how_to_use(facts: Facts) -> str:
     example = fenced(_example(facts), "python")
+    if facts.repository is not None:
+        return f"From the Hub; what is imported of `reprise` comes from the repository of the code:\n\n{example}"
     if facts.run is None:
         return f"From the root of the repository, with the directory of the run for `{facts.run_path}`:\n\n{example}"
     return f"From the root of the repository:\n\n{example}"
@@ -51,8 +53,13 @@ def _example(facts: Facts) -> str:
         usage = [f"run = load_run({_literal(facts.run_path)})", f"batch = run.example_batch({_literal(split)})"]
     if ours:
         imports.append(f"from reprise import {', '.join(ours)}")
-    export = facts.run.export.as_posix() if facts.run else f"{facts.run_path}/export"
-    body = [f"directory = {_literal(export)}", f"model = {load}", "", *usage, ""]
+    directory = _literal(facts.run.export.as_posix() if facts.run else f"{facts.run_path}/export")
+    if facts.repository is not None:
+        directory = _literal(facts.repository)
+        if not facts.is_transformers_model:
+            imports.append("from huggingface_hub import snapshot_download")
+            directory = f"snapshot_download({directory})"
+    body = [f"directory = {directory}", f"model = {load}", "", *usage, ""]
     body += ["with torch.inference_mode():", "    logits = model(**batch).logits", _print(facts)]
     imports = sorted({line for line in imports if line}, key=lambda line: (line.startswith("from"), line))
     return "\n".join([*imports, "", *body])
