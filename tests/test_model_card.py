@@ -196,6 +196,38 @@ def test_the_hub_reads_the_same_figures_out_of_the_card(tmp_path: Path) -> None:
     assert [(metric["type"], metric["value"]) for metric in read] == [("loss", 0.2), ("accuracy", 0.9625)]
 
 
+def test_the_hub_reads_every_part_of_a_result_out_of_the_card_and_writes_it_back(tmp_path: Path) -> None:
+    data = ModelCard(card(tmp_path)).data
+    assert [(r.task_type, r.dataset_type, r.dataset_name, r.metric_type) for r in data.eval_results or []] == [
+        ("image-classification", "pets", "pets", "loss"),
+        ("image-classification", "pets", "pets", "accuracy"),
+    ]
+    assert (data.license, data.library_name, data.tags) == ("mit", "transformers", ["pytorch", "reprise"])
+    assert yaml.safe_load(data.to_yaml()) == metadata(card(tmp_path))
+
+
+def test_plots_beside_the_card_are_shown_where_they_belong(tmp_path: Path) -> None:
+    paths = [f"results/{name}.svg" for name in ("learning_curves", "confusion_matrix", "reliability")]
+    text = section(card(tmp_path, plots=paths), "Evaluation Results")
+    parts = {part.split("\n")[0]: part for part in re.split(r"^### ", text, flags=re.MULTILINE)}
+    for heading, path in (
+        ("Learning history", paths[0]),
+        ("Confusion matrix", paths[1]),
+        ("Reliability", paths[2]),
+    ):
+        assert re.search(rf"^!\[[^]]+\]\({path}\)$", parts[heading], flags=re.MULTILINE)
+    assert "![" not in card(tmp_path)
+
+
+def test_confusions_of_many_classes_are_shown_as_a_picture_only(tmp_path: Path) -> None:
+    labels = [f"class {number}" for number in range(60)]
+    counts = [[40 if column == index else 0 for column in range(60)] for index in range(60)]
+    results = changed(RESULTS, details__classification__confusion_matrix={"labels": labels, "counts": counts})
+    text = card(tmp_path, results=results, plots=["results/confusion_matrix.svg"])
+    part = text.partition("### Confusion matrix\n")[2].partition("\n### ")[0].strip()
+    assert part == "![Which classes were taken for which](results/confusion_matrix.svg)"
+
+
 def test_identifiers_that_the_hub_does_not_know_stay_out_of_the_front_matter(tmp_path: Path) -> None:
     config = CONFIG.to_dict() | {"card": {"license": "banana"}}
     provenance = changed(PROVENANCE, data__language="klingon", data__task="guessing", model__library="banana")

@@ -105,7 +105,7 @@ def test_a_run_that_is_not_complete_is_refused_unless_told(finished_run: Path, t
     run = RunDirectory(shutil.copytree(finished_run, tmp_path / "run"))
     status = run.read_status() | {"status": "interrupted"}
     run.status.write_text(json.dumps(status))
-    with pytest.raises(InputError, match=r"expected a complete run, and this one is interrupted; --unfinished"):
+    with pytest.raises(InputError, match=r"expected a complete run, and it is interrupted; --unfinished"):
         collect_uploads(run, "me/digits")
     card = collect_uploads(run, "me/digits", is_unfinished_allowed=True)[0].source
     assert isinstance(card, bytes)
@@ -122,7 +122,9 @@ def test_a_dry_run_shows_and_uploads_nothing(
     assert shown[-1].startswith("8 files, ")
 
 
-def test_without_a_terminal_nothing_is_uploaded_unless_told(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_nothing_is_uploaded_unless_told(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
         with pytest.raises(InputError, match="--yes uploads without asking"):

@@ -160,5 +160,5 @@ def end(run: Run, outcome: Outcome = "completed") -> None:
     """Tell the callbacks that the run ends."""
     for callback in run.callbacks.values():
         callback.on_run_end(run, outcome)
-    for callback in reversed(run.callbacks.values()):
+    for callback in reversed(list(run.callbacks.values())):
         callback.on_close(run, outcome)

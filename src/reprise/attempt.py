@@ -66,7 +66,7 @@ def attempt(
             logger.exception("callback %s failed at the end of the run", name)
             if error is None:
                 error, outcome = raised, "failed"
-    for name, callback in reversed(run.callbacks.items()):
+    for name, callback in reversed(list(run.callbacks.items())):
         try:
             callback.on_close(run, outcome)
         except Exception:

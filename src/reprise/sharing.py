@@ -69,7 +69,9 @@ def collect_uploads(
     """
     status = run.read_status().get("status")
     if status != "completed" and not is_unfinished_allowed:
-        raise InputError(f"{run.path}: expected a complete run, and this one is {status}; --unfinished uploads it as it is")
+        raise InputError(
+            f"{run.path}: expected a complete run, and this one is {status}; --unfinished uploads it as it is"
+        )
     weights = sorted(path for path in run.export.rglob("*") if path.is_file())
     if not weights:
         raise InputError(f"{run.path}: there is nothing in {run.export.name}, which a run has once it was scored")
@@ -96,7 +98,7 @@ def _included(run: RunDirectory, name: str) -> Iterator[Path]:
 
 def _check_name(repository: str) -> None:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repository)
@@ -125,11 +127,12 @@ def _is_confirmed() -> bool:
 def _upload(uploads: Sequence[Upload], run: RunDirectory, repository: str, *, is_private: bool) -> str:
     """Upload everything in one commit and return the address of the repository."""
     import huggingface_hub
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     if huggingface_hub.get_token() is None:
         raise InputError("there is no token for the Hub: `hf auth login` asks for one, or set HF_TOKEN")
     if not sys.stdout.isatty():
-        huggingface_hub.utils.disable_progress_bars()
+        disable_progress_bars()
     api = huggingface_hub.HfApi()
     additions = [
         huggingface_hub.CommitOperationAdd(

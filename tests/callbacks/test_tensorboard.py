@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tiny_loop import end, make_run
 
 from reprise.callbacks import metrics_log, tracking
@@ -131,3 +132,74 @@ def test_a_run_that_logs_nothing_leaves_no_event_file(tmp_path):
     run = logged_run(tmp_path)
     end(run, "failed")
     assert not run.directory.tensorboard.exists()
+
+
+def complete(run):
+    """Give the run what it has when it is complete."""
+    run.config = {"seed": 0, "sizes": [1, 2], "training": {"max_steps": None}, "tracker": {"mine": {"token": "x"}}}
+    run.results = {"metrics": {"test/accuracy": 0.75}, "step": 6}
+    run.directory.model_card.write_text("---\ntags: []\n---\n\n# Card")
+
+
+def texts(run):
+    accumulator = EventAccumulator(str(run.directory.tensorboard))
+    accumulator.Reload()
+    shown = {}
+    for tag in accumulator.Tags()["tensors"]:
+        (event,) = accumulator.Tensors(tag)
+        shown[tag.partition("/")[0]] = event.tensor_proto.string_val[0].decode()
+    hparams = accumulator.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    return shown, HParamsPluginData.FromString(hparams).session_start_info.hparams
+
+
+def test_a_complete_run_shows_its_results_its_parameters_and_its_card(tmp_path):
+    run = logged_run(tmp_path)
+    run.loop.run()
+    complete(run)
+    end(run)
+    assert in_event_files(run)["test/accuracy"] == [(6, np.float32(0.75))]
+    shown, parameters = texts(run)
+    assert shown["model_card"] == "# Card"
+    assert "| `sizes` | `[1, 2]` |" in shown["parameters"]
+    assert {name: value.string_value or value.number_value for name, value in parameters.items()} == {
+        "seed": 0,
+        "sizes": "[1, 2]",
+        "tracker.mine.token": "***",
+    }
+
+
+def test_results_are_shown_once_although_the_run_was_killed_while_they_were_written(tmp_path, monkeypatch):
+    first = logged_run(tmp_path)
+    first.loop.run()
+    complete(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(TensorBoard, "_note", lambda *_, **__: None)  # killed before that
+        end(first)
+    let_time_pass(first)
+    second = logged_run(tmp_path)
+    second.loop.run()
+    complete(second)
+    end(second)
+    expected = in_metrics_file(second) | {"test/accuracy": [(6, np.float32(0.75))]}
+    assert in_event_files(second) == expected
+    third = logged_run(tmp_path)
+    third.loop.run()
+    complete(third)
+    end(third)
+    assert in_event_files(third) == expected
+
+
+def test_a_tracker_that_fails_is_told_once_and_the_run_goes_on(tmp_path, at_once, monkeypatch, caplog):
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(TensorBoard, "send", full)
+    run = logged_run(tmp_path)
+    run.loop.run()
+    complete(run)
+    end(run)
+    assert run.loop.finished
+    assert [record.getMessage() for record in caplog.records] == [
+        "TensorBoard: no space left; the run goes on without it"
+    ]
+    assert not (run.directory.tensorboard / "sent.json").exists()

@@ -18,7 +18,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def history(*losses: float) -> list[MetricEntry]:
     return [
-        MetricEntry("", epoch, 10 * epoch, {"train/loss": loss / 2, "val/loss": float(loss), "val/accuracy": 1 - loss / 10})
+        MetricEntry(
+            "", epoch, 10 * epoch, {"train/loss": loss / 2, "val/loss": float(loss), "val/accuracy": 1 - loss / 10}
+        )
         for epoch, loss in enumerate(losses, 1)
     ]
 
@@ -122,7 +124,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def test_in_a_browser_texts_lie_within_the_picture_and_can_be_read(
     page: Page, tmp_path: Path, scheme: str, num_classes: int
 ) -> None:
-    for picture in (matrix(num_classes), draw_learning_curves(history(4, 2), "val/loss", 20), draw_reliability([(0.9, True)])):
+    for picture in (
+        matrix(num_classes),
+        draw_learning_curves(history(4, 2), "val/loss", 20),
+        draw_reliability([(0.9, True)]),
+    ):
         assert picture is not None
         (tmp_path / "picture.svg").write_text(picture)
         page.prefer(scheme)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY, TINY
+from harness import scalars
 
 from reprise.metrics import MetricEntry, MetricsLogger, read_metrics
 from reprise.run_directory import RunDirectory
@@ -38,7 +39,9 @@ def make_run(outputs: Path, name: str, **changes: Any) -> TrackedRun:
 
 def log(run: TrackedRun, *steps: int) -> None:
     entries = [
-        MetricEntry(f"2026-11-25T10:00:{step:02d}.000+00:00", 1, step, {"train/loss": 1 / step, "val/precision@5 [%]": 1})
+        MetricEntry(
+            f"2026-11-25T10:00:{step:02d}.000+00:00", 1, step, {"train/loss": 1 / step, "val/precision@5 [%]": 1}
+        )
         for step in steps
     ]
     logger = MetricsLogger(run.directory.metrics_log)
@@ -278,3 +281,8 @@ def test_a_run_killed_again_and_again_has_one_run_there_with_every_step_once(
     assert (done.returncode, done.stderr) == (0, "")
     assert len(run.read_status()["attempts"]) == 4
     assert there(run, server.address)[1] == expected(run)
+    event_files = scalars(run.tensorboard)
+    last = max(entry.step for entry in read_metrics(run.metrics_log))
+    for name, points in expected(run).items():
+        steps = [last] if name.startswith("test/") else [step for step, _ in points]
+        assert [step for step, _ in event_files[name]] == steps

@@ -1,12 +1,16 @@
 """What a run leaves in W&B: in its files when it is offline, and on a server that speaks its interface."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, compose
+from conftest import REPOSITORY, TINY, compose
 from wandb_backend import Server, offline_history, read_offline_run
 
 from reprise.command_line import Interrupted
@@ -88,7 +92,10 @@ def test_offline_run_is_one_directory_with_every_step_once_however_often_it_was_
         "predictions.json",
         "reliability.svg",
     ]
-    config = {item.nested_key[0] if item.nested_key else item.key: item.value_json for item in records["run"].run.config.update}
+    config = {
+        item.nested_key[0] if item.nested_key else item.key: item.value_json
+        for item in records["run"].run.config.update
+    }
     assert config["training.max_epochs"] == "2"
 
 
@@ -134,6 +141,23 @@ def test_resumed_run_goes_on_in_the_same_run_of_the_server(
     assert len(server.run_ids) == 2
     assert len(set(server.run_ids)) == 1
     assert server.exit_codes == [1, 0]
+
+
+@pytest.mark.long
+def test_a_run_killed_again_and_again_has_one_run_there_with_every_step_once(server: Server, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "experiments" / "base" / "one")
+    arguments = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), *TINY, *PATIENT, f"output_dir={tmp_path}"]
+    arguments += ["training.max_epochs=300", "num_threads=1"]
+    for step in (400, 900, 1300):
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
+            while not run.metrics_log.exists() or f'"step": {step},' not in run.metrics_log.read_text():
+                time.sleep(0.1)
+            process.send_signal(signal.SIGKILL)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(run.read_status()["attempts"]) == 4
+    assert shown(server.history) == logged(run.path)
+    assert len(set(server.run_ids)) == 1
 
 
 def test_without_a_key_the_run_goes_on_and_one_warning_says_so(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from reprise.callbacks.remote_tracking import RemoteTracker
 from reprise.config import InputError, PositiveFloat
+from reprise.credentials import without_credentials
 from reprise.run_directory import RunDirectory
-from reprise.tracking.parameters import without_credentials
 
 
 class MLflow(RemoteTracker):
@@ -18,9 +18,7 @@ class MLflow(RemoteTracker):
     package = "mlflow"
     destination = "reprise.tracking.mlflow.MLflow"
 
-    def __init__(
-        self, experiment: str, tracking_uri: str | None = None, seconds_at_end: PositiveFloat = 60.0
-    ) -> None:
+    def __init__(self, experiment: str, tracking_uri: str | None = None, seconds_at_end: PositiveFloat = 60.0) -> None:
         if tracking_uri is not None:
             _check(tracking_uri)
         super().__init__(seconds_at_end, experiment=experiment, tracking_uri=tracking_uri)
@@ -38,11 +36,11 @@ def _check(uri: str) -> None:
         )
     if re.match(r"sqlite:(?!////)", uri):
         raise InputError(
-            f"tracker.mlflow.tracking_uri: expected an absolute path, sqlite:////…, got {shown}: a relative one would be "
-            "another database in each directory"
+            f"tracker.mlflow.tracking_uri: expected an absolute path, sqlite:////…, got {shown}: a relative one would "
+            "be another database in each directory"
         )
     if not re.match(r"(https?|sqlite|postgresql|mysql|mssql|databricks)\b", uri):
         raise InputError(
-            f"tracker.mlflow.tracking_uri: expected the address of a server (http://…) or of a database (sqlite:////…), "
+            "tracker.mlflow.tracking_uri: expected the address of a server (http://…) or of a database (sqlite:////…), "
             f"got {shown}; MLflow no longer writes to plain directories"
         )

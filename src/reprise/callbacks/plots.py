@@ -23,7 +23,10 @@ class Plots(Callback):
         _write(directory.learning_curves, draw_learning_curves(evaluations, run.loop.monitor, results["step"]))
         for details in mapping_at(results, "details").values():
             labels = [str(label) for label in list_at(details, "confusion_matrix", "labels")]
-            _write(directory.confusion_matrix, draw_confusion_matrix(labels, list_at(details, "confusion_matrix", "counts")))
+            _write(
+                directory.confusion_matrix,
+                draw_confusion_matrix(labels, list_at(details, "confusion_matrix", "counts")),
+            )
         predictions = json.loads(directory.predictions.read_text(encoding="utf-8"))
         sure = [(p["probability"], p["label"] == p["prediction"]) for p in predictions if "probability" in p]
         _write(directory.reliability, draw_reliability(sure))

@@ -40,13 +40,15 @@ class TensorBoard(Tracker):
         self._write(results["metrics"], last.step, last.timestamp)
         values = {name: _plain(value) for name, value in parameters(run.config).items() if value is not None}
         # `SummaryWriter.add_hparams` would write the metrics once more, without a step.
-        for summary in hparams(values, dict.fromkeys([*last.metrics, *results["metrics"]], 0.0)):
+        names = dict.fromkeys([*last.metrics, *results["metrics"]], 0.0)
+        for summary in hparams(values, names):  # type: ignore[no-untyped-call]
             self._writer._get_file_writer().add_summary(summary)
         rows = "".join(f"| `{name}` | `{value}` |\n" for name, value in values.items())
         self._writer.add_text("parameters", f"| Key | Value |\n|---|---|\n{rows}", last.step)
         if run.directory.model_card.exists():
             card = run.directory.model_card.read_text(encoding="utf-8")
-            self._writer.add_text("model_card", card.partition("\n---\n")[2] or card, last.step)
+            body = (card.partition("\n---\n")[2] or card).lstrip()  # TensorBoard would show the metadata as text
+            self._writer.add_text("model_card", body, last.step)
         self._writer.flush()
 
     def close(self) -> None:

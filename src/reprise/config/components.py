@@ -6,6 +6,7 @@ from typing import Any
 
 from reprise.config.problems import InputError, Problem, instead
 from reprise.config.targets import check_target, find_target, takes
+from reprise.credentials import is_secret
 
 OPTIMIZER_ARGUMENTS = ("params", "lr", "weight_decay")
 SCHEDULER_ARGUMENTS = ("optimizer", "warmup_steps", "total_steps")
@@ -78,6 +79,8 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
     if isinstance(monitor, str) and monitor not in produced:
         problems.append(Problem("training.monitor", f"no metric produces {monitor!r}; {instead(monitor, produced)}"))
 
+    for name, spec in _items(values.get("tracker")):
+        problems += _secrets(f"tracker.{name}", spec)
     for section_name in ("callbacks", "tracker"):
         entries = _items(values.get(section_name))
         for name, spec in entries:
@@ -101,6 +104,14 @@ def _scheduler_problems(scheduler: Callable[..., Any], training: Mapping[str, An
         yield Problem("training.warmup_steps", f"{name} takes no warm-up; set it to 0 or choose another scheduler")
     if takes(getattr(scheduler, "step", scheduler), "metrics"):
         yield Problem("training.scheduler", f"{name} steps on a metric, but the rate here is a function of the step")
+
+
+def _secrets(key: str, spec: Any) -> Iterator[Problem]:
+    """Yield a problem for each argument of a tracker that holds a secret, without showing it."""
+    for name, value in _items(spec):
+        if value is not None and is_secret(str(name), is_of_tracker=True):
+            message = "a secret does not belong into a config, which is written down; set an environment variable"
+            yield Problem(f"{key}.{name}", message)
 
 
 def _items(section: Any) -> list[tuple[str, Any]]:

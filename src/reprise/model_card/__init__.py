@@ -58,8 +58,8 @@ def generate_model_card(
     """Write the card of a model to `output_path` and return the path; facts not given are "not recorded" in it.
 
     `metrics`: flat names such as `test/accuracy` to numbers. The others are what `provenance.json`,
-    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold, what `reprise.checklist` found, and the paths of
-    plots relative to the card, called as those in `results`.
+    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold, what `reprise.checklist` found, and the paths
+    of plots relative to the card, called as those in `results`.
     """
     values = config.to_dict() if isinstance(config, ExperimentConfig) else config
     facts = Facts(values, numbers(metrics), provenance or {}, results or {}, status or {}, history, checklist, plots)
@@ -81,9 +81,7 @@ def write_model_card(run: RunDirectory, checklist: Sequence[ChecklistLine] = ())
     return run.model_card
 
 
-def model_card_text(
-    run: RunDirectory, checklist: Sequence[ChecklistLine] = (), repository: str | None = None
-) -> str:
+def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = (), repository: str | None = None) -> str:
     """Return what `write_model_card` writes.
 
     `repository`: on the Hugging Face Hub, from where the model is loaded by whom reads the card there.

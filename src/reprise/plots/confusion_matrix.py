@@ -20,7 +20,9 @@ def draw_confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]
     if not 0 < num_classes <= MOST_CLASSES:
         return None
     widest = max(len(f"{cell:,}") for row in counts for cell in row)
-    cell = max(34.0, 12 + DIGIT * widest) if num_classes <= _MOST_COUNTED else 14.0 if num_classes <= _MOST_NAMED else 7.0
+    cell = (
+        max(34.0, 12 + DIGIT * widest) if num_classes <= _MOST_COUNTED else 14.0 if num_classes <= _MOST_NAMED else 7.0
+    )
     is_named = num_classes <= _MOST_NAMED
     names = [shortened(label) for label in labels] if is_named else []
     longest = DIGIT * max(map(len, names), default=3)
@@ -28,7 +30,12 @@ def draw_confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]
     left, top, size = 36 + longest, _HEADER + 20 + (longest if is_turned and names else 12), cell * num_classes
     parts = [
         text(16, 22, "Rows are labels, columns are predictions.", "title"),
-        text(16, 40, "The stronger the colour, the larger the share of the row; hits blue, confusions orange.", "faint small"),
+        text(
+            16,
+            40,
+            "The stronger the colour, the larger the share of the row; hits blue, confusions orange.",
+            "faint small",
+        ),
     ]
     for number, name in enumerate(names):
         middle = cell * (number + 0.5)
@@ -61,6 +68,8 @@ def draw_confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]
             parts.append(text(left - 6, top + place + 10, str(number), "faint small end"))
             parts.append(text(left + place, top - 6, str(number), "faint small"))
     if not is_named:
-        parts.append(text(left, top + size + 20, "Classes are numbered from 0, in the order of their labels.", "faint small"))
+        parts.append(
+            text(left, top + size + 20, "Classes are numbered from 0, in the order of their labels.", "faint small")
+        )
     width = max(left + size + 20, 500)
     return document(width, top + size + (20 if is_named else 36), f"Confusion matrix of {num_classes} classes", parts)

@@ -54,5 +54,7 @@ def draw_reliability(predictions: Sequence[tuple[float, bool]]) -> str | None:
         bounds = wilson_interval(num_hits, len(part))
         parts.append(line(middle, y(bounds[0]), middle, y(bounds[1]), "first", 2))
         parts.append(circle(middle, y(num_hits / len(part)), 4, "first-fill"))
-    parts.append(text(x(0.5), floor + _HISTOGRAM + 44, "confidence; below the axis, how many samples", "faint small middle"))
+    parts.append(
+        text(x(0.5), floor + _HISTOGRAM + 44, "confidence; below the axis, how many samples", "faint small middle")
+    )
     return document(_LEFT + _SIZE + 40, floor + _HISTOGRAM + 60, "Accuracy over confidence", parts)

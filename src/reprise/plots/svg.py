@@ -46,7 +46,9 @@ def document(width: float, height: float, title: str, parts: Sequence[str]) -> s
     dark = "".join(f"{selector}{{{name}:{value}}}" for selector, name, _, value in _COLOURS)
     style = f"<style>{_SHAPES}{light}@media(prefers-color-scheme:dark){{{dark}}}</style>"
     size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
-    content = "\n".join([f"<title>{plain(title)}</title>", style, '<rect width="100%" height="100%" class="back"/>', *parts])
+    content = "\n".join(
+        [f"<title>{plain(title)}</title>", style, '<rect width="100%" height="100%" class="back"/>', *parts]
+    )
     return f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}>\n{content}\n</svg>\n'
 
 

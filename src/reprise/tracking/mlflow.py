@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from reprise.atomic_file import write_json
+from reprise.credentials import without_credentials
 from reprise.tracking import Destination, Line, NotNow, TrackedRun
-from reprise.tracking.parameters import parameters, without_credentials
+from reprise.tracking.parameters import parameters
 
 _TOKEN, _LAST_STEP = "reprise.run", "reprise.last_step"
 _MOST_METRICS, _MOST_PARAMETERS, _LONGEST_KEY, _LONGEST_VALUE = 1000, 100, 250, 500  # in one request, in characters

@@ -56,7 +56,7 @@ class WandB(Destination):
                 tags=self._tags,
                 dir=str(self._folder),
                 config=_values(parameters(run.config)),
-                mode=self._mode,  # type: ignore[arg-type]
+                mode=self._mode,
                 resume="allow",
                 allow_val_change=True,
                 settings=wandb.Settings(

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from reprise.credentials import without_credentials
 from reprise.run_directory import RunDirectory
 from reprise.tracking import Destination, Line, Never, NotNow, TrackedRun, read_lines
-from reprise.tracking.parameters import without_credentials
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
 _SECONDS_BETWEEN_TRIALS = (2.0, 5.0, 15.0, 60.0)
