@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
+from reprise.accumulation import Accumulation
 from reprise.atomic_file import copy_file, keep
-from reprise.building import Task, build_task, choose_device
+from reprise.building import Task, build_task, choose_device, num_microbatches
 from reprise.callbacks import CallbackEvents, Outcome, Run
 from reprise.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from reprise.command_line import Interrupted
@@ -27,19 +29,20 @@ from reprise.loop import Loop, num_steps_per_epoch, num_total_steps
 from reprise.models import describe_model
 from reprise.nondeterminism import nondeterministic_operations_noted
 from reprise.optimizers import parameter_groups
+from reprise.processes import Processes, ProcessLost
 from reprise.provenance import record_cost, record_determinism, update_provenance
 from reprise.randomness import restore_rng_state
 from reprise.results import shapes, write_results
 
 logger = logging.getLogger(__name__)
 
+Build = Callable[[ExperimentConfig, Sequence[str], Processes], Task]
 
-def attempt(
-    run: Run, config: ExperimentConfig, build: Callable[[ExperimentConfig, Sequence[str]], Task] = build_task
-) -> None:
+
+def attempt(run: Run, config: ExperimentConfig, build: Build = build_task) -> None:
     """Work on the run until it is complete, or until something stops it; every callback hears how it ended.
 
-    `config` says what to `build`; `run.config` is what is recorded.
+    `config` says what to `build`; `run.config` is what is recorded. Of several processes the first one records.
 
     Raises:
         InputError: if the config cannot be carried out.
@@ -47,13 +50,13 @@ def attempt(
     """
     directory, error = run.directory, None
     try:
-        note = partial(record_determinism, directory.provenance)
+        note = partial(record_determinism, directory.provenance) if run.processes.is_first else _forget
         with _interrupted_by_signals(run), nondeterministic_operations_noted(note):
             _carry_out(run, config, build)
     except BaseException as stopped_by:
-        error = stopped_by
+        error = run.processes.explained(stopped_by)
     outcome: Outcome = "completed"
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | ProcessLost):
         outcome = "interrupted"
     elif error is not None:
         outcome = "failed"
@@ -73,28 +76,34 @@ def attempt(
             logger.exception("callback %s failed to close", name)
     step = run.loop.step if hasattr(run, "loop") else None
     reason = f"{type(error).__name__}: {error}" if error is not None else _reason(run.loop)
-    directory.end_attempt(outcome, reason, step)
+    if run.processes.is_first:
+        directory.end_attempt(outcome, reason, step)
+    if isinstance(error, Interrupted) and hasattr(run, "loop") and run.loop.interruption is not None:
+        run.processes.wait()  # torchrun ends all when the first of them ends, and it may still be writing
     if error is not None:
         raise error
 
 
-def _carry_out(run: Run, config: ExperimentConfig, build: Callable[[ExperimentConfig, Sequence[str]], Task]) -> None:
-    meter = CostMeter(choose_device(config.training.device))
+def _carry_out(run: Run, config: ExperimentConfig, build: Build) -> None:
+    is_first = run.processes.is_first
+    meter = CostMeter(choose_device(config.training.device, run.processes))
     for callback in run.callbacks.values():
         callback.on_run_start(run)
     logger.info("run directory: %s", run.directory.path)
-    task = build(config, config.trusted_packages)
+    task = build(config, config.trusted_packages, run.processes)
     run.data, run.model, run.device = task.data, task.model, task.device
-    update_provenance(
-        run.directory.provenance,
-        data=describe_data(task.data) | {"order_sha256": fingerprint(task.batches("train").order(0))},
-        model=describe_model(task.model) | shapes(task),
-        usage=task.data.usage,
-    )
-    record_determinism(run.directory.provenance)
+    if is_first:
+        update_provenance(
+            run.directory.provenance,
+            data=describe_data(task.data) | {"order_sha256": fingerprint(task.batches("train").order(0))},
+            model=describe_model(task.model) | shapes(task),
+            usage=task.data.usage,
+        )
+        record_determinism(run.directory.provenance)
     run.loop = _build_loop(run, task)
     first_step = _restore(run)
-    run.directory.resume_attempt_from(first_step)
+    if is_first:
+        run.directory.resume_attempt_from(first_step)
 
     started = time.monotonic()
     run.loop.run()
@@ -102,7 +111,10 @@ def _carry_out(run: Run, config: ExperimentConfig, build: Callable[[ExperimentCo
     if run.loop.interruption is not None and not run.loop.finished:
         raise Interrupted(f"by {run.loop.interruption} after step {run.loop.step}, saved")
 
+    run.processes.wait()  # for the best checkpoint, which the first one writes and all read
     run.results = write_results(task, run.directory)
+    if not is_first:
+        return
     export_model(task.model, task.data, task.model_spec, run.directory.export)
     _write_formats(task, run.directory.export)
     num_samples = len(task.data.splits["train"])
@@ -128,8 +140,22 @@ def _write_formats(task: Task, directory: Path) -> None:
 
 def _build_loop(run: Run, task: Task) -> Loop:
     training = task.config.training
-    batches = task.batches("train")
-    steps_per_epoch = num_steps_per_epoch(len(batches), training.gradient_accumulation)
+    batches, num = task.microbatches(), num_microbatches(training, run.processes.size)
+    steps_per_epoch = num_steps_per_epoch(len(batches), num)
+    spread = None
+    if run.processes.size > 1:
+        # These import what a single process has no use for.
+        from reprise.parallel import share_optimizer, spread_model
+
+        spread = spread_model(
+            task.model, run.processes, training.parallel, training.reduction, task.device, task.train_once
+        )
+        task.is_sharded = training.parallel == "fsdp"
+    accumulation = (
+        None
+        if num == 1
+        else Accumulation(task.model, num, processes=run.processes, reduction=training.reduction, spread=spread)
+    )
     optimizer = build_target(
         training.optimizer,
         "training.optimizer",
@@ -138,6 +164,8 @@ def _build_loop(run: Run, task: Task) -> Loop:
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
     )
+    if task.is_sharded:
+        share_optimizer(optimizer)
     scheduler = build_target(
         training.scheduler,
         "training.scheduler",
@@ -156,7 +184,7 @@ def _build_loop(run: Run, task: Task) -> Loop:
         seed=task.config.seed,
         max_epochs=training.max_epochs,
         max_steps=training.max_steps,
-        gradient_accumulation=training.gradient_accumulation,
+        gradient_accumulation=num,
         gradient_clip=training.gradient_clip,
         eval_every_steps=training.eval_every_steps,
         device=task.device,
@@ -165,18 +193,18 @@ def _build_loop(run: Run, task: Task) -> Loop:
         monitor=training.monitor,
         monitor_mode=training.monitor_mode,
         count_items=task.data.count_items,
+        accumulation=accumulation,
+        processes=run.processes,
     )
 
 
 def _restore(run: Run) -> int:
     """Put everything into the state of the last checkpoint, if there is one; return its step."""
     path, loop = run.directory.last_checkpoint, run.loop
-    if not path.exists():
+    state = _load_last(run) if run.processes.is_first and path.exists() else None
+    if not run.processes.from_first(state is not None):
         return 0
-    try:
-        state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
-    except CheckpointError as error:
-        _replace_damaged(path, error)
+    if state is None:  # the first process has seen to it that the file is whole
         state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
     is_changed = bool(compare(state["config"], run.config))
     if is_changed and "before_end" in state:
@@ -189,6 +217,15 @@ def _restore(run: Run) -> int:
         loop.stop_reason = None  # what ended training then may not end it now
     logger.info("carrying on from step %d of %d", loop.step, loop.total_steps)
     return loop.step
+
+
+def _load_last(run: Run) -> dict[str, Any]:
+    path, loop = run.directory.last_checkpoint, run.loop
+    try:
+        return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
+    except CheckpointError as error:
+        _replace_damaged(path, error)
+        return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
 
 
 def _replace_damaged(last: Path, error: CheckpointError) -> None:
@@ -211,6 +248,10 @@ def _replace_damaged(last: Path, error: CheckpointError) -> None:
     logger.warning("%s; it is now %s, and %s of step %d takes its place", error, aside.name, newest.name, step)
 
 
+def _forget(operation: str) -> None:
+    """Leave it to the first process to note the operation: it computes the same."""
+
+
 def _reason(loop: Loop) -> str:
     return loop.stop_reason or f"{loop.step} steps done"
 
@@ -222,7 +263,7 @@ def _interrupted_by_signals(run: Run) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         loop: Loop | None = getattr(run, "loop", None)
-        if loop is None or loop.finished or loop.interruption is not None:
+        if loop is None or loop.finished or loop.is_asked_to_return:
             raise Interrupted(f"by {name}")
         loop.interrupt(name)
 

@@ -1,6 +1,7 @@
 """Builds the parts of a run from its config: what training, evaluation and notebooks share."""
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +12,13 @@ from torch import nn
 
 from reprise.config import ExperimentConfig, InputError
 from reprise.config.components import callback_targets, data_target, model_target
+from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build, complete
-from reprise.data import Data
+from reprise.data import Data, on_device
 from reprise.data.loading import Batches
 from reprise.evaluation import evaluate
 from reprise.metrics import Metric
+from reprise.processes import ALONE, Processes
 from reprise.randomness import address, seed_globals
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,21 +36,47 @@ class Task:
     config: ExperimentConfig
     model_spec: dict[str, Any]
     """The model's `_target_` with all arguments, those that the data gave too."""
+    processes: Processes = ALONE
+    is_sharded: bool = False
+    """Whether each process has a part of the model only."""
 
     def batches(self, split: str) -> Batches:
         """Return the batches of a split, shuffled and with training's random draws if it is `train`."""
-        is_train = split == "train"
+        return self._batches(split, self.config.training.batch_size)
+
+    def microbatches(self) -> Batches:
+        """Return what the training loop goes through: this process's share of the microbatches of each step."""
+        training, processes = self.config.training, self.processes
+        num = num_microbatches(training, processes.size)
+        return self._batches(
+            "train",
+            training.batch_size * training.gradient_accumulation // num,
+            num_per_step=num,
+            share=None if processes.size == 1 else processes.share(num),
+        )
+
+    def _batches(self, split: str, batch_size: int, **sharing: Any) -> Batches:
         return Batches(
             self.data.splits[split],
             self.data.collate,
-            batch_size=self.config.training.batch_size,
+            batch_size=batch_size,
             seed=self.config.seed,
             purpose=split,
-            shuffle=is_train,
+            shuffle=split == "train",
             num_workers=self.config.data.num_workers,
             pin_memory=self.device.type == "cuda",
-            only=self.config.training.overfit_batches if is_train else None,
+            only=self.config.training.overfit_batches if split == "train" else None,
+            **sharing,
         )
+
+    def train_once(self, forward: nn.Module) -> None:
+        """Run the model in training, as `forward`, over the first of this process's microbatches."""
+        forward.train()
+        with contextlib.closing(self.microbatches().stream()) as stream:  # type: ignore[type-var]
+            batch = on_device(next(stream), self.device)
+        with self.autocast():
+            loss = forward(**batch).loss
+        loss.backward()
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Return loss and metrics of a split; the metrics can be asked for details and predictions afterwards."""
@@ -60,17 +89,47 @@ class Task:
             device=self.device,
             autocast=self.autocast,
             count_items=self.data.count_items,
+            processes=self.processes,
+            is_sharded=self.is_sharded,
         )
 
+    def make_whole(self) -> None:
+        """Put a whole model in the place of a sharded one, in the first process; all of them have to call this."""
+        if self.is_sharded:
+            state = self.model.state_dict()
+            if self.processes.is_first:
+                model = build(self.model_spec, "model", self.config.trusted_packages)
+                model.load_state_dict(state)
+                self.model, self.is_sharded = model.to(self.device).eval(), False
 
-def build_task(config: ExperimentConfig, trusted_packages: Sequence[str]) -> Task:
+
+def num_microbatches(training: TrainingConfig, num_processes: int) -> int:
+    """Return into how many microbatches a step is cut: as configured, or what so many processes need.
+
+    Raises:
+        InputError: if they cannot be shared equally, or the samples of a step cannot be cut so.
+    """
+    num_samples = training.batch_size * training.gradient_accumulation
+    num = training.num_microbatches or math.lcm(training.gradient_accumulation, num_processes)
+    if num % num_processes:
+        raise InputError(f"training.num_microbatches: expected a multiple of the {num_processes} processes, got {num}")
+    if num_samples % num:
+        raise InputError(
+            f"training.num_microbatches: expected a divisor of the {num_samples} samples of a step "
+            f"(training.batch_size × training.gradient_accumulation), got {num}"
+            + ("" if training.num_microbatches else f", which is what {num_processes} processes need")
+        )
+    return num
+
+
+def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], processes: Processes = ALONE) -> Task:
     """Build data, model and metrics.
 
     Raises:
         InputError: if the data is not as it should be, or a target lacks an argument.
     """
     values = config.to_dict()
-    device = choose_device(config.training.device)
+    device = choose_device(config.training.device, processes)
     data = build(data_target(values["data"]), "data", trusted_packages, seed=config.seed)
     if not isinstance(data, Data):
         raise InputError(
@@ -94,7 +153,8 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str]) -> Tas
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
         torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=warn_only)
         model.compile()  # in place: the keys of the state stay as they are
-    return Task(data, model, metrics, device, choose_autocast(device, config.training.precision), config, model_spec)
+    autocast = choose_autocast(device, config.training.precision)
+    return Task(data, model, metrics, device, autocast, config, model_spec, processes)
 
 
 def build_callbacks(config: ExperimentConfig) -> dict[str, Any]:
@@ -105,12 +165,23 @@ def build_callbacks(config: ExperimentConfig) -> dict[str, Any]:
     }
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
     """Return the device called `name`, or for `auto` the first there is of cuda, mps and cpu.
+
+    Of several processes each has a GPU of its own.
 
     Raises:
         InputError: if it is not there.
     """
+    if processes.size > 1:
+        if name.startswith(("cuda:", "mps")):
+            raise InputError(
+                f"training.device: {name!r} is one device; {processes.size} processes take auto, cuda or cpu"
+            )
+        if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+            name = f"cuda:{processes.local_rank}"
+        elif name == "auto":
+            name = "cpu"
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import textwrap
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from reprise.config import ConfigError, ExperimentConfig, InputError
+from reprise.processes import ProcessLost, be_alone, find_processes
 
 FAILED, WRONG_INPUT, DIFFERENT, TRY_AGAIN = 1, 2, 3, 75
+
+_SECONDS_FOR_THE_FIRST = 10.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,8 +63,17 @@ def _log_to_console() -> None:
     root.addHandler(_Console())
 
 
-def run_command(command: Callable[[], object]) -> NoReturn:
-    """Call `command` and exit: with its errors as messages, without a traceback where the user's input is wrong."""
+def run_command(command: Callable[[], object], *, is_shared: bool = False) -> NoReturn:
+    """Call `command` and exit: with its errors as messages, without a traceback where the user's input is wrong.
+
+    `is_shared`: of the processes that `torchrun` started, all work on it; otherwise only the first does.
+    """
+    if not is_shared:
+        if not find_processes().is_first:
+            sys.exit(0)
+        be_alone()
+    elif not find_processes().is_first:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the first process talks
     _log_to_console()
     try:
         command()
@@ -74,6 +87,10 @@ def run_command(command: Callable[[], object]) -> NoReturn:
         _exit(WRONG_INPUT, f"Error: {error}")
     except Failed as error:
         _exit(FAILED, str(error))
+    except ProcessLost as error:
+        if find_processes().is_first:
+            print(f"Error: {error}", file=sys.stderr)
+        sys.exit(FAILED)
     except Different as error:
         _exit(DIFFERENT, str(error))
     except Interrupted as error:
@@ -84,14 +101,13 @@ def run_command(command: Callable[[], object]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _exit(FAILED, "")
     except Exception:
-        traceback.print_exc()
-        _exit(FAILED, "")
+        _exit(FAILED, traceback.format_exc())
     _exit(0, "")
 
 
 def run_hydra(task: Callable[..., object], config_dir: Path) -> NoReturn:
     """Call `task` with the valid config that the command line asks for; once for each job of a sweep."""
-    run_command(lambda: _run_hydra(task, config_dir))
+    run_command(lambda: _run_hydra(task, config_dir), is_shared=True)
 
 
 def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
@@ -110,6 +126,8 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
 
     typed, failures = list(sys.argv), []
     arguments = get_args_parser().parse_args()
+    if arguments.multirun and (size := find_processes().size) > 1:
+        raise InputError(f"-m: a sweep starts its jobs itself; torchrun started {size} processes for a single run")
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=CONFIG_NAME)
 
     def single_run(job: DictConfig) -> None:
@@ -162,6 +180,9 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
 
 def _exit(code: int, message: str) -> NoReturn:
     sys.stdout.flush()
+    if code and not find_processes().is_first:
+        # The first process says it, and exits; then torchrun ends this one. If it does not, it is this one's to say.
+        time.sleep(1.0 if code == TRY_AGAIN else _SECONDS_FOR_THE_FIRST)
     if message:
         print(message, file=sys.stderr)
     sys.exit(code)

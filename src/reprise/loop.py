@@ -13,8 +13,10 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from reprise.accumulation import Accumulation
 from reprise.data import Batch, count_labels, on_device
 from reprise.data.loading import Batches
+from reprise.processes import ALONE, Processes
 from reprise.randomness import address, seed_globals
 
 
@@ -53,8 +55,9 @@ class Best:
 class Loop:
     """Trains `model` until `total_steps`, evaluating as it goes.
 
-    `evaluate` returns the metrics of the validation split. `gradient_accumulation` batches make one optimizer step;
-    a step never reaches over the end of an epoch. `gradient_clip` bounds the L2 norm of all gradients together.
+    `evaluate` returns the metrics of the validation split. `gradient_accumulation` batches, the microbatches, make one
+    optimizer step, and `accumulation` sums their gradients; a step never reaches over the end of an epoch.
+    `gradient_clip` bounds the L2 norm of all gradients together.
     `eval_every_steps` counts optimizer steps; every epoch's end and the end of the run are evaluated in any case. An
     evaluation for the end of the run alone comes after a commit of its own, since a longer run has none there.
     """
@@ -80,6 +83,8 @@ class Loop:
         monitor: str = "val/loss",
         monitor_mode: Literal["min", "max"] = "min",
         count_items: Callable[[Batch], int] = count_labels,
+        accumulation: Accumulation | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -121,6 +126,12 @@ class Loop:
         self._autocast = autocast
         self._scaler = scaler
         self._count_items = count_items
+        if accumulation is None and gradient_accumulation > 1:
+            accumulation = Accumulation(model, gradient_accumulation)
+        self._accumulation = accumulation
+        self._forward = model if accumulation is None else accumulation.spread.forward
+        self._processes = processes
+        self._asked_to_return: str | None = None
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._on_host = device.type == "cpu"
         # A scaler has a use of its own for what an optimizer divides by.
@@ -159,9 +170,12 @@ class Loop:
                 self.epoch = self.step // self.steps_per_epoch + 1
                 if position == 0:
                     self._events.epoch_start()
-                num_left = len(self._batches) - position * self._gradient_accumulation
-                self._train_step([next(stream) for _ in range(min(self._gradient_accumulation, num_left))])
+                num_here = self._num_microbatches
+                if self._accumulation is not None:
+                    num_here = self._accumulation.num_here(num_here)
+                self._train_step([next(stream) for _ in range(num_here)])
                 self._events.step_end()
+                self._agree()
                 self._close_step()
         if self.finished and self.evaluated_step != self.step:
             self._close_run()
@@ -172,7 +186,11 @@ class Loop:
 
     def interrupt(self, reason: str) -> None:
         """Return from `run` after this step's commit; the same state carries on later."""
-        self.interruption = reason
+        self._asked_to_return = reason
+
+    @property
+    def is_asked_to_return(self) -> bool:
+        return self._asked_to_return is not None
 
     def log(self, metrics: Mapping[str, float | Tensor]) -> None:
         """Add metrics to the line of this step. Tensors are read later, so that nothing waits for the device."""
@@ -209,18 +227,14 @@ class Loop:
         if not self.model.training:
             self.model.train()
         counts = [self._count_items(batch) for batch in microbatches]
-        num_items = sum(counts)
-        losses = []
-        for index, (host_batch, count) in enumerate(zip(microbatches, counts, strict=True)):
-            batch = host_batch if self._on_host else on_device(host_batch, self._device)
-            # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
-            seed_globals(address(self._seed, "step", self.step, index))
-            with self._autocast():
-                loss = self.model(**batch).loss
-            if len(microbatches) > 1:
-                loss = loss * (count / num_items)
-            (loss if self._scaler is None else self._scaler.scale(loss)).backward()
-            losses.append(loss.detach())
+        if self._accumulation is None:
+            (num_items,) = counts
+            self.loss = self._train_on(microbatches[0], 0, 1.0)
+        else:
+            num = self._num_microbatches
+            self.loss, num_items = self._accumulation.train(microbatches, counts, num, self._train_on)
+            # Whichever microbatches were trained on here, the random state is the same afterwards.
+            seed_globals(address(self._seed, "step", self.step))
         with torch.no_grad():
             if self._scaler is not None:
                 self._scaler.unscale_(self.optimizer)
@@ -235,18 +249,48 @@ class Loop:
                 parameter.grad = None
             self.scheduler.step()
             self.step += 1
-            self.loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
             self._loss_sum.add_(self.loss, alpha=num_items)
             self._num_items += num_items
 
+    @property
+    def _num_microbatches(self) -> int:
+        """Return how many there are in the step that begins; at the end of an epoch there may be fewer."""
+        position = self.step % self.steps_per_epoch
+        return min(self._gradient_accumulation, len(self._batches) - position * self._gradient_accumulation)
+
+    def _train_on(self, host_batch: Batch, index: int, weight: float) -> Tensor:
+        """Add the gradients of the loss of microbatch `index` times `weight`, and return that loss."""
+        batch = host_batch if self._on_host else on_device(host_batch, self._device)
+        # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
+        seed_globals(address(self._seed, "step", self.step, index))
+        with self._autocast():
+            loss: Tensor = self._forward(**batch).loss
+        if weight != 1.0:
+            loss = loss * weight
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _agree(self) -> None:
+        """Have every process do what one of them was told: to end training, or to return."""
+        stops, returns = self.stop_reason is not None, self.is_asked_to_return
+        if self._processes.size > 1:
+            stops, returns = self._processes.any(stops, returns)
+        if stops and self.stop_reason is None:
+            self.stop_reason = "another process ended it"
+        if returns:
+            self.interruption = self._asked_to_return or "a signal to another process"
+
     def _close_step(self) -> None:
         epoch_ends = self.step % self.steps_per_epoch == 0
-        if epoch_ends or (self._eval_every_steps is not None and self.step % self._eval_every_steps == 0):
+        evaluates = epoch_ends or (self._eval_every_steps is not None and self.step % self._eval_every_steps == 0)
+        if evaluates:
             self._evaluate_now()
         elif self.finished:
             return  # the rest is for `_close_run`
         if epoch_ends:
             self._events.epoch_end()
+        if evaluates:
+            self._agree()
         self._commit()
 
     def _close_run(self) -> None:
@@ -292,6 +336,9 @@ def clip_gradients(
     if len({(gradient.dtype, gradient.get_device()) for gradient in gradients}) != 1:
         return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if hasattr(norm, "full_tensor"):  # each process has a part of every gradient
+        norm, divide = norm.full_tensor(), None
+        gradients = [gradient.to_local() for gradient in gradients]  # type: ignore[attr-defined]
     if norm.is_cpu:
         if norm.item() <= max_norm:  # reading it waits for nothing here
             return norm

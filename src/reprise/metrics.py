@@ -29,6 +29,10 @@ class Metric(abc.ABC):
     """
 
     names: ClassVar[tuple[str, ...]]
+    per_batch: ClassVar[tuple[str, ...]] = ()
+    """Attributes that are lists to which `update` adds one value, such as a tensor, for each batch; and that is all it
+    does. With several processes, metrics that name them are fed a share of the batches in each, and joined by these
+    lists; one that names none has every process score every batch."""
 
     @abc.abstractmethod
     def reset(self) -> None:
@@ -54,6 +58,16 @@ class Metric(abc.ABC):
         """Return one record for each sample, in the order of the split, for `results/predictions.json`."""
         return []
 
+    def taken_in(self) -> dict[str, list[Any]]:
+        """Return the lists of `per_batch`, on the host."""
+        return {name: [v.cpu() if isinstance(v, Tensor) else v for v in getattr(self, name)] for name in self.per_batch}
+
+    def join(self, parts: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+        """Be as if this metric had been fed all batches of `parts`, one part after the other."""
+        everything = list(parts)
+        for name in self.per_batch:
+            setattr(self, name, [value for part in everything for value in part[name]])
+
 
 class ClassificationMetrics(Metric):
     """Accuracy, and precision, recall and F1 as means over classes that occur in labels or predictions.
@@ -63,6 +77,7 @@ class ClassificationMetrics(Metric):
     """
 
     names = ("accuracy", "macro_f1", "macro_precision", "macro_recall")
+    per_batch = ("_labels", "_predicted", "_probabilities")
 
     def __init__(self, num_labels: int, label_names: Sequence[str] = (), num_bootstrap_samples: int = 1000) -> None:
         self._num_labels = num_labels
@@ -148,6 +163,7 @@ class LanguageModelMetrics(Metric):
     """
 
     names = ("perplexity", "bits_per_character")
+    per_batch = ("_nats", "_num_tokens", "_num_characters")
 
     def __init__(self, character_starts: Tensor) -> None:
         self._character_starts = character_starts

@@ -33,7 +33,9 @@ _VARIABLES = (
 _COMPARED = ("code", "environment", "hardware")
 
 
-def collect_provenance(overrides: Sequence[str], device: torch.device, patch: bytes | None = None) -> dict[str, Any]:
+def collect_provenance(
+    overrides: Sequence[str], device: torch.device, patch: bytes | None = None, num_processes: int = 1
+) -> dict[str, Any]:
     """Return what is known before there is any data or model; `patch` is what `code_patch` returned."""
     packages = dict(_packages())
     return {
@@ -46,7 +48,7 @@ def collect_provenance(overrides: Sequence[str], device: torch.device, patch: by
             "packages": packages,
             "not_as_locked": _not_as_locked(packages),
         },
-        "hardware": _hardware(device),
+        "hardware": _hardware(device) | {"num_processes": num_processes},
     }
 
 

@@ -36,7 +36,9 @@ def score_checkpoint(task: Task, directory: RunDirectory, checkpoint: str, split
         },
         "metrics": scores,
         "validation_metrics": state["metrics"],
-        "details": {name: details for name, metric in task.metrics.items() if (details := metric.details())},
+        "details": {name: details for name, metric in task.metrics.items() if (details := metric.details())}
+        if task.processes.is_first
+        else {},
         "weights_sha256": content_hash(state["model_state_dict"]),
     }
 
@@ -44,12 +46,16 @@ def score_checkpoint(task: Task, directory: RunDirectory, checkpoint: str, split
 def write_results(task: Task, directory: RunDirectory) -> dict[str, Any]:
     """Score the best checkpoint on the test split, or on `val` where there is none; write it down and return it.
 
-    Predictions and metrics are written. The best weights stay in the task's model.
+    Predictions and metrics are written. The best weights stay in the task's model. Of several processes the first one
+    writes, and has the model.
     """
     for path in directory.plots:
         path.unlink()  # of a shorter run, perhaps
     split = "test" if "test" in task.data.splits else "val"
     results = score_checkpoint(task, directory, "best", split)
+    task.make_whole()
+    if not task.processes.is_first:
+        return results
     predictions = [record for metric in task.metrics.values() for record in metric.predictions()]
     results["baselines"] = {name: dict(m) for metric in task.metrics.values() for name, m in metric.baselines().items()}
     if split == "test":

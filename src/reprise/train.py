@@ -9,12 +9,13 @@ import torch
 
 from reprise.atomic_file import write_json
 from reprise.attempt import attempt
-from reprise.building import build_callbacks, choose_device
+from reprise.building import build_callbacks, choose_device, num_microbatches
 from reprise.callbacks import Run
 from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
 from reprise.config.checking import show
 from reprise.config.composing import Composed, with_overrides
 from reprise.export import check_packages
+from reprise.processes import Processes, find_processes
 from reprise.provenance import code_patch, collect_provenance, drift, read_provenance
 from reprise.run_directory import RunDirectory, create_experiment_dir, find_run, open_run
 
@@ -28,18 +29,21 @@ def train(composed: Composed) -> Path:
         InputError: if the config cannot be carried out here, or the run exists with another config.
         Interrupted: if a signal stopped it after saving.
     """
-    config = composed.config
-    _check(config)
-    directory, is_new = _create_or_find(config)
-    with directory.locked():
-        if directory.config.exists():
-            config = same_config(directory, config)
-        try:
-            _work_on(directory, config, config, composed.overrides, composed.record)
-        except InputError:
-            if is_new and not directory.last_checkpoint.exists():
-                directory.discard()
-            raise
+    config, processes = composed.config, find_processes()
+    _check(config, processes)
+    with processes.joined(choose_device(config.training.device, processes)):
+        if not processes.is_first:
+            return _take_part(processes)
+        directory, is_new = _create_or_find(config)
+        with directory.locked():
+            if directory.config.exists():
+                config = same_config(directory, config)
+            try:
+                _work_on(directory, config, config, composed.overrides, composed.record, processes)
+            except InputError:
+                if is_new and not directory.last_checkpoint.exists():
+                    directory.discard()
+                raise
     return directory.path
 
 
@@ -54,20 +58,39 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages:
         InputError: if there is no run, or the changes cannot be carried out.
         Interrupted: if a signal stopped it after saving.
     """
-    directory = open_run(run_dir)
-    with directory.locked():
-        config = with_overrides(ExperimentConfig.load(directory.config), overrides, trusted_packages)
-        if config.preflight:
-            raise InputError("preflight: is for scripts/train.py; what is resumed has run already")
-        built = replace(config, trusted_packages=list(trusted_packages))
-        _check(built)
-        _work_on(directory, config, built, (), {})
+    directory, processes = open_run(run_dir), find_processes()
+    saved = ExperimentConfig.load(directory.config)
+    config = with_overrides(saved, overrides, trusted_packages)
+    if config.preflight:
+        raise InputError("preflight: is for scripts/train.py; what is resumed has run already")
+    if config.training.num_microbatches == saved.training.num_microbatches and _num_samples(config) != _num_samples(
+        saved
+    ):
+        config = _with_microbatches(config, None)  # the number was for other steps
+    built = replace(config, trusted_packages=list(trusted_packages))
+    _check(built, processes)
+    with processes.joined(choose_device(config.training.device, processes)):
+        if not processes.is_first:
+            return _take_part(processes)
+        with directory.locked():
+            _work_on(directory, config, built, (), {}, processes)
     return directory.path
 
 
-def _check(config: ExperimentConfig) -> None:
-    """Raise an InputError before anything is created if there is no such device, or something cannot be built."""
-    choose_device(config.training.device)
+def _check(config: ExperimentConfig, processes: Processes) -> None:
+    """Raise an InputError before anything is created if something of the config cannot be had here."""
+    training = config.training
+    choose_device(training.device, processes)
+    num_microbatches(training, processes.size)
+    if training.parallel == "fsdp":
+        for key, is_wanted in {
+            "compile": training.compile,
+            "precision": training.precision == "fp16",
+            "reduction": training.reduction == "ordered",
+        }.items():
+            if is_wanted:
+                given = getattr(training, key)
+                raise InputError(f"training.{key}: {given!r} does not go with training.parallel 'fsdp'; ddp takes it")
     build_callbacks(config)
     check_packages(config.export)
 
@@ -78,17 +101,21 @@ def _work_on(
     built: ExperimentConfig,
     overrides: Sequence[str],
     record: Mapping[str, str],
+    processes: Processes,
 ) -> None:
     directory.remove_leftovers()
     changes = ExperimentConfig.load(directory.config).differences(config) if directory.config.exists() else []
     if directory.read_status().get("status") == "completed" and not changes:
         logger.info("%s is complete already; nothing to do", directory.path)
+        processes.from_first((directory.path, None, None))
         return
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    config = replace(config, run_id=directory.run_id, num_threads=torch.get_num_threads())
+    num = num_microbatches(config.training, processes.size)
+    config = replace(_with_microbatches(config, num), run_id=directory.run_id, num_threads=torch.get_num_threads())
+    built = _with_microbatches(built, num)
     patch = code_patch()
-    provenance = collect_provenance(overrides, choose_device(config.training.device), patch)
+    provenance = collect_provenance(overrides, choose_device(config.training.device, processes), patch, processes.size)
     directory.begin_attempt(
         changes, drift(read_provenance(directory.provenance), provenance) if directory.provenance.exists() else ()
     )
@@ -104,8 +131,31 @@ def _work_on(
         code_patch=patch,
         record=record,
         callbacks=build_callbacks(built),
+        processes=processes,
     )
+    processes.from_first((directory.path, config, built))
     attempt(run, built)
+
+
+def _take_part(processes: Processes) -> Path:
+    """Work on the run of the first process, and return its directory."""
+    told: tuple[Path, ExperimentConfig | None, ExperimentConfig | None] = (Path(), None, None)
+    path, config, built = processes.from_first(told)
+    if config is None or built is None:
+        return path
+    assert config.num_threads is not None
+    torch.set_num_threads(config.num_threads)
+    callbacks = {name: one for name, one in build_callbacks(built).items() if one.on_every_process}
+    attempt(Run(RunDirectory(path), config.to_dict(), config.seed, callbacks=callbacks, processes=processes), built)
+    return path
+
+
+def _with_microbatches(config: ExperimentConfig, num: int | None) -> ExperimentConfig:
+    return replace(config, training=replace(config.training, num_microbatches=num))
+
+
+def _num_samples(config: ExperimentConfig) -> tuple[int, int]:
+    return config.training.batch_size, config.training.gradient_accumulation
 
 
 def _create_or_find(config: ExperimentConfig) -> tuple[RunDirectory, bool]:
@@ -126,6 +176,8 @@ def same_config(directory: RunDirectory, config: ExperimentConfig) -> Experiment
     """
     saved = ExperimentConfig.load(directory.config)
     asked = replace(config, num_threads=config.num_threads or saved.num_threads)
+    if asked.training.num_microbatches is None:
+        asked = _with_microbatches(asked, saved.training.num_microbatches)
     differences = saved.differences(asked)
     if differences:
         raise ConfigError(

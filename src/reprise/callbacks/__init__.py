@@ -8,13 +8,14 @@ callbacks are listed never changes a bit of the result. What a callback remember
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
 from reprise.data import Data
 from reprise.loop import Loop
+from reprise.processes import ALONE, Processes
 from reprise.run_directory import RunDirectory
 
 Outcome = Literal["completed", "interrupted", "failed"]
@@ -41,10 +42,17 @@ class Run:
     loop: Loop = field(init=False)
     results: Mapping[str, Any] | None = None
     """Content of `results/metrics.json`, once the best checkpoint was scored on the test split."""
+    processes: Processes = ALONE
+    """The processes that share the run; only the first one writes."""
 
 
 class Callback:
     """Does nothing on every event; override what you need. Methods that are not overridden are never called."""
+
+    on_every_process: ClassVar[bool] = False
+    """Where several processes share a run, callbacks live in the first one, where they may write. One that changes how
+    is trained (other than by `loop.stop`), or reads the weights of a model of which each process has a part, must act
+    in all processes alike, and write only where `run.processes.is_first`."""
 
     def on_run_start(self, run: Run) -> None:
         """The run directory exists and is locked. There is no data and no model yet."""

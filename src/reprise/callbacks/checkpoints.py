@@ -21,7 +21,11 @@ class Checkpoints(Callback):
 
     The best checkpoint of the state in `last.pt` is never lost: until a newer `last.pt` stands, it is kept under the
     name of its step. So it is there for a run that carries on from `last.pt` in another way than the run before.
+
+    With several processes the first one writes. The others take part, since of a sharded model each has a part.
     """
+
+    on_every_process = True
 
     def __init__(
         self, every_epochs: PositiveInt | None = None, every_steps: PositiveInt | None = None, background: bool = True
@@ -61,6 +65,9 @@ class Checkpoints(Callback):
         if is_last:
             self._step_of_best = None if loop.best is None else loop.best.step
 
+        if not run.processes.is_first:
+            return
+
         def write(plain_state: dict[str, Any]) -> None:
             sync(directory.metrics_log)  # the state says how long it is
             first = due[0]
@@ -90,6 +97,7 @@ class Checkpoints(Callback):
         best, directory = self._run.loop.best, self._run.directory
         if best is not None:
             self._step_of_best = best.step
+        if best is not None and self._run.processes.is_first:
             with contextlib.suppress(FileNotFoundError):
                 directory.replaced_best_checkpoint(best.step).replace(directory.best_checkpoint)
 

@@ -10,6 +10,8 @@ from reprise.config import PositiveInt
 class EarlyStopping(Callback):
     """Stops after `patience` evaluations in a row that did not improve on the best one."""
 
+    on_every_process = True
+
     def __init__(self, patience: PositiveInt = 5) -> None:
         self._patience = patience
         self._num_without_improvement = 0

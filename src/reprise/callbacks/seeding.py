@@ -7,6 +7,8 @@ from reprise.randomness import Determinism, set_seed
 class Seeding(Callback):
     """`deterministic`: true warns where an operation has no deterministic kernel, strict raises, false is fastest."""
 
+    on_every_process = True
+
     def __init__(self, deterministic: Determinism = True) -> None:
         self._deterministic: Determinism = deterministic
 

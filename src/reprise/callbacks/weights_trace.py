@@ -20,6 +20,8 @@ _MAX_AT_ONCE = 2**22
 class WeightsTrace(Callback):
     """Takes a checksum of all parameters every `every_steps` optimizer steps; null takes none."""
 
+    on_every_process = True
+
     def __init__(self, every_steps: PositiveInt | None = 10) -> None:
         self._every_steps = every_steps
         self._steps: list[int] = []
@@ -50,7 +52,9 @@ def _bits(model: nn.Module) -> Iterator[Tensor]:
     """Yield the bits of all parameters as whole numbers, of small parameters many at once."""
     gathered: list[Tensor] = []
     num_gathered = 0
-    for parameter in model.parameters():
+    for of_model in model.parameters():
+        # Of a sharded model each process has a part of it.
+        parameter = of_model.full_tensor() if hasattr(of_model, "full_tensor") else of_model
         if gathered and (parameter.dtype != gathered[0].dtype or num_gathered + parameter.numel() > _MAX_AT_ONCE):
             yield _join(gathered)
             gathered, num_gathered = [], 0

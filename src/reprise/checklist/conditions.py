@@ -21,11 +21,11 @@ _DECIDING = re.compile(
 
 def check_seeds(files: RunFiles) -> str:
     seed, checkpoint = files.config.seed, files.whole[0]
-    accumulation = files.config.training.gradient_accumulation
     places = {
         address(seed, "evaluation", "val"),
         address(seed, "val", 0, files.num_samples("val") - 1),
-        *(address(seed, "step", checkpoint.step - 1, index) for index in range(accumulation)),
+        address(seed, "step", checkpoint.step - 1),
+        address(seed, "step", checkpoint.step - 1, 0),
     }
     if checkpoint.seed not in places:
         raise Failed(

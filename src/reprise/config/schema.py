@@ -82,7 +82,15 @@ class TrainingConfig:
     gradient_clip: PositiveFloat | None = 1.0
     """Largest L2 norm of all gradients together; null clips nothing."""
     gradient_accumulation: PositiveInt = 1
-    """Forward passes of one optimizer step."""
+    """Forward passes of one optimizer step; with `batch_size` it says how many samples a step has."""
+    num_microbatches: PositiveInt | None = None
+    """Forward passes into which the samples of one optimizer step are really cut, and which several processes share.
+    Null is resolved once, at the first start: to `gradient_accumulation`, or to the least multiple of it that the
+    number of processes divides."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several processes train: each with the whole model, or with a part of it."""
+    reduction: Literal["ring", "ordered"] = "ring"
+    """In which order gradients are summed: one process and two have the same bits with either, four with `ordered`."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False
     device: str = "auto"

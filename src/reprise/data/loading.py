@@ -25,7 +25,9 @@ class Batches:
     """The batches of one split. What batch number n holds is arithmetic: nothing is loaded to be skipped.
 
     `purpose` is the part of the address that sets the random draws of this split apart from those of others. `only`:
-    the number of batches, from the start of the first epoch, that all batches repeat; an epoch keeps its length.
+    the number of batches, from the start of the first epoch, that all batches repeat; an epoch keeps its length. Of
+    every `num_per_step` batches of an epoch, `stream` yields those with a number in `share`: other processes have the
+    others.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class Batches:
         num_workers: int = 0,
         pin_memory: bool = False,
         only: int | None = None,
+        num_per_step: int = 1,
+        share: range | None = None,
     ) -> None:
         self._split = split
         self._fetcher = _Fetcher(split, collate, seed, purpose)
@@ -50,6 +54,8 @@ class Batches:
         self._num_workers = num_workers
         self._pin_memory = pin_memory
         self._only = only
+        self._num_per_step = num_per_step
+        self._share = share
 
     def __len__(self) -> int:
         """Return the number of batches of one epoch; the last may be smaller than the others."""
@@ -57,11 +63,16 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
-        return self._fetch(0, len(self))
+        return self._fetch(self._addresses(0, len(self)))
 
     def stream(self, first: int = 0) -> Iterator[Batch]:
         """Yield batches without end, epoch after epoch, from batch number `first` of the whole run on."""
-        return self._fetch(first, None)
+        addresses = self._addresses(first, None)
+        return self._fetch(addresses if self._share is None else self._shared(addresses, first, self._share))
+
+    def between(self, first: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch from number `first` up to `stop`."""
+        return self._fetch(self._addresses(first, stop))
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the sample indices of an epoch (from 0) in the order in which they are visited."""
@@ -80,8 +91,24 @@ class Batches:
             yield epoch, order[position * self.batch_size : (position + 1) * self.batch_size]
             number += 1
 
-    def _fetch(self, first: int, stop: int | None) -> Iterator[Batch]:
-        addresses = self._addresses(first, stop)
+    def _shared(self, addresses: Iterator[BatchAddress], first: int, share: range) -> Iterator[BatchAddress]:
+        """Keep the batches of `share`.
+
+        Where the last step of an epoch has fewer of them than another share, its first batch takes their place.
+        """
+        for number, (epoch, indices) in enumerate(addresses, first):
+            position = number % len(self)
+            of_step = position % self._num_per_step
+            if of_step == 0:
+                first_of_step = indices
+            if of_step in share:
+                yield epoch, indices
+            if position == len(self) - 1:
+                num_present = len(range(share.start, min(share.stop, of_step + 1)))
+                for _ in range(min(len(share), of_step + 1) - num_present):
+                    yield epoch, first_of_step
+
+    def _fetch(self, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:
         if self._num_workers == 0 and not self._pin_memory:
             if isinstance(self._split, TensorSplit) and self._split.augment is None:
                 yield from self._copied(self._split, addresses)

@@ -11,6 +11,7 @@ from reprise.building import Task, build_task
 from reprise.callbacks import Callback, Run
 from reprise.config import ExperimentConfig, InputError
 from reprise.data import MapStyle
+from reprise.processes import Processes
 
 _SECONDS_OF_STEPS = 1.0
 _MOST_STEPS = 20
@@ -27,9 +28,9 @@ class FirstSteps(Callback):
         self.step_seconds: list[float] = []
         self._since = 0.0
 
-    def build(self, config: ExperimentConfig, trusted_packages: Sequence[str]) -> Task:
+    def build(self, config: ExperimentConfig, trusted_packages: Sequence[str], processes: Processes) -> Task:
         """Build the real parts, and make all splits short that are only scored."""
-        self.task = task = build_task(config, trusted_packages)
+        self.task = task = build_task(config, trusted_packages, processes)
         self.sizes = {name: len(split) for name, split in task.data.splits.items()}
         splits = {
             name: split if name == "train" else _FirstSamples(split, config.training.batch_size)

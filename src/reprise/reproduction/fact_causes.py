@@ -87,6 +87,7 @@ def _gpus(first: Any, second: Any) -> str:
 _WORDS: dict[str, tuple[str, Callable[[Any, Any], str]]] = {
     "instruction_set": ("instruction set", _kernels),
     "num_threads": ("threads", lambda a, b: f"{a} {'thread' if a == 1 else 'threads'} → {b}"),
+    "num_processes": ("threads", _named("processes that shared the run")),
     "device": ("device", _named("device")),
     "gpus": ("gpu", _gpus),
     "cuda": ("gpu", _named("CUDA")),
