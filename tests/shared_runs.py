@@ -41,9 +41,7 @@ _LIMIT = 120.0
 class Layers(nn.Module):
     """Batch norm, dropout, layers in a list, and a parameter that is never used."""
 
-    def __init__(
-        self, dropout: float, hidden_size: int = 12, has_norm: bool = True, has_unused: bool = True
-    ) -> None:
+    def __init__(self, dropout: float, hidden_size: int = 12, has_norm: bool = True, has_unused: bool = True) -> None:
         super().__init__()
         self.first = nn.Linear(NUM_FEATURES, hidden_size)
         self.norm = nn.BatchNorm1d(hidden_size) if has_norm else nn.Identity()
