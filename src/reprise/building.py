@@ -152,7 +152,8 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], proces
         # Now the compiler has to hear of deterministic kernels as well.
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
         torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=warn_only)
-        model.compile()  # in place: the keys of the state stay as they are
+        mode = "reduce-overhead" if config.training.compile == "cuda_graphs" else None
+        model.compile(mode=mode)  # in place: the keys of the state stay as they are
     autocast = choose_autocast(device, config.training.precision)
     return Task(data, model, metrics, device, autocast, config, model_spec, processes)
 

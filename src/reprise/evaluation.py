@@ -54,7 +54,7 @@ def evaluate(
                 continue  # it was for the others, whose share is larger by one
             for metric in metrics.values():
                 metric.update(outputs, batch, num_items)
-            losses.append(outputs.loss)
+            losses.append(outputs.loss.clone())  # a CUDA graph writes its results to the same memory again
             counts.append(num_items)
     # Whatever share of the batches was scored here, the random state is the same afterwards.
     seed_globals(address(seed, "evaluation", split))

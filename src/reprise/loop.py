@@ -268,7 +268,8 @@ class Loop:
         if weight != 1.0:
             loss = loss * weight
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        # A CUDA graph writes its results to the same memory again.
+        return loss.detach() if self._on_host else loss.detach().clone()
 
     def _agree(self) -> None:
         """Have every process do what one of them was told: to end training, or to return."""

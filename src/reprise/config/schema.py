@@ -92,7 +92,8 @@ class TrainingConfig:
     reduction: Literal["ring", "ordered"] = "ring"
     """In which order gradients are summed: one process and two have the same bits with either, four with `ordered`."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    compile: bool = False
+    compile: bool | Literal["cuda_graphs"] = False
+    """`torch.compile`; `cuda_graphs` also replays its kernels as one, which saves a GPU their launches."""
     device: str = "auto"
     """auto (cuda, mps, cpu: the first there is), cpu, mps, cuda or cuda:N."""
     checkpoint_every_epochs: PositiveInt | None = None
