@@ -8,7 +8,8 @@ from reprise.command_line import Different, run_command
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Train a run again with its recorded code, compare the two to the bit, and explain a difference. "
-        "Exit code 0: bit-identical; 3: not. It runs the code that the run directory brings along (code.patch)."
+        "Exit code 0: bit-identical; 3: not. It runs the code that the run directory brings along (code.patch), if "
+        "that was made in this clone."
     )
     parser.add_argument("run_dir", metavar="RUN_DIR")
     parser.add_argument("--current-code", action="store_true", help="run the code that lies here, not the recorded one")
@@ -16,6 +17,9 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the repeated run on disk, and say where")
     parser.add_argument(
         "--trust", action="append", default=[], metavar="PACKAGE", help="a package outside src/ that the run needs"
+    )
+    parser.add_argument(
+        "--trust-code", action="store_true", help="run code.patch although it was not made in this clone"
     )
     options = parser.parse_args()
     from reprise.reproduce import reproduce
@@ -26,6 +30,7 @@ def main() -> None:
         steps=options.steps,
         trusted_packages=options.trust,
         keep=options.keep,
+        trust_code=options.trust_code,
     )
     print(verdict.text())
     if not verdict.is_identical:

@@ -120,6 +120,15 @@ def test_package_that_only_the_run_directory_trusts_is_refused(points: Path, tmp
 
 
 @pytest.mark.usefixtures("_leaves_nothing")
+def test_patch_that_this_clone_did_not_make_runs_when_it_is_trusted(
+    clone: Path, recorded_in_clone: Traced, tmp_path: Path
+) -> None:
+    run = copy_of(recorded_in_clone.run, tmp_path)
+    run.code_patch.write_text("no patch")
+    with pytest.raises(InputError, match=r"code\.patch does not fit the recorded commit"):
+        reproduce(run.path, clone=clone, trust_code=True)
+
+
 def test_uncommitted_changes_that_are_lost(clone: Path, recorded_in_clone: Traced, tmp_path: Path) -> None:
     run = copy_of(recorded_in_clone.run, tmp_path)
     run.code_patch.unlink()
@@ -134,7 +143,7 @@ def test_uncommitted_changes_that_are_lost(clone: Path, recorded_in_clone: Trace
         (lambda run: change_json(run.provenance, "code/commit", "0" * 40), "is not in the clone .* --current-code"),
         (lambda run: change_json(run.provenance, "code/commit", "--force"), "is not in the clone"),
         (lambda run: change_json(run.provenance, "code/commit", None), "did not record its commit"),
-        (lambda run: run.code_patch.write_text("no patch"), r"code\.patch does not fit the recorded commit"),
+        (lambda run: run.code_patch.write_text("a patch"), r"code\.patch is code that was not made in .*--trust-code"),
         (lambda run: run.config.unlink(), "not the directory of a run"),
         (lambda run: (run.metrics_log.unlink(), run.last_checkpoint.unlink()), "has done no step"),
     ],

@@ -1,7 +1,10 @@
 import collections
+import errno
+import fcntl
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
@@ -180,6 +183,57 @@ def test_of_many_processes_that_want_the_lock_at_once_one_gets_it(run):
     for process in processes:
         process.communicate("leave\n")
     assert answers == ["in\n", "refused\n", "refused\n", "refused\n"]
+
+
+def test_a_lock_of_a_dead_process_is_taken_over_and_none_is_left(run):
+    run.lock.write_text('{"host": "elsewhere", "pid": 1, "since": "2026-01-01T00:00:00+00:00"}\n')
+    with run.locked():
+        assert json.loads(run.lock.read_text())["pid"] == os.getpid()
+    assert not run.lock.exists()
+
+
+def test_a_lock_that_is_a_link_leads_nowhere(run, tmp_path):
+    (tmp_path / "outside").write_text("mine")
+    run.lock.symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match="symbolic link"), run.locked():
+        pass
+    assert (tmp_path / "outside").read_text() == "mine"
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """Have the file system refuse to lock, as some that are shared do."""
+
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_where_the_file_system_knows_no_locks_one_process_gets_in_as_well(run, no_locks):
+    with (
+        run.locked(),
+        pytest.raises(InputError, match=rf"in use by process {os.getpid()} on .* since 20"),
+        run.locked(),
+    ):
+        pass
+    with run.locked():
+        pass
+    assert {path.name for path in run.path.iterdir()} == {"checkpoints", "logs", "results"}
+
+
+def test_where_the_file_system_knows_no_locks_a_dead_process_of_this_machine_is_recognised(run, no_locks):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    held = run.path / ".lock-held"
+    for host, is_taken_over in ((socket.gethostname(), True), ("another", False)):
+        held.write_text(json.dumps({"host": host, "pid": dead.pid, "since": "2026-01-01T00:00:00+00:00"}))
+        if is_taken_over:
+            with run.locked():
+                assert json.loads(held.read_text())["pid"] == os.getpid()
+        else:
+            with pytest.raises(InputError, match=r"on another since 2026.*; if that is dead, remove .*lock-held"):
+                run.locked().__enter__()
 
 
 def test_the_status_tells_of_every_attempt(run):

@@ -1,26 +1,19 @@
 """One attempt at a run: objects wired, loop run, results out; however it ends, that is recorded."""
 
-import contextlib
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 
 from reprise.accumulation import Accumulation
-from reprise.atomic_file import copy_file, keep
 from reprise.building import Task, build_task, choose_device, num_microbatches
 from reprise.callbacks import CallbackEvents, Outcome, Run
-from reprise.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from reprise.command_line import Interrupted
-from reprise.comparison import compare
 from reprise.config import ExperimentConfig, InputError
+from reprise.config.secrets import hidden_in_text
 from reprise.config.targets import build as build_target
 from reprise.cost import CostMeter
 from reprise.data import describe_data, fingerprint
@@ -31,8 +24,10 @@ from reprise.nondeterminism import nondeterministic_operations_noted
 from reprise.optimizers import parameter_groups
 from reprise.processes import Processes, ProcessLost
 from reprise.provenance import record_cost, record_determinism, update_provenance
-from reprise.randomness import restore_rng_state
+from reprise.restoring import mend_best, restore
 from reprise.results import shapes, write_results
+from reprise.signals import stopped_by_signals
+from reprise.storage import storage_failures_told
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +43,15 @@ def attempt(run: Run, config: ExperimentConfig, build: Build = build_task) -> No
         InputError: if the config cannot be carried out.
         Interrupted: if a signal stopped it after saving.
     """
+    with stopped_by_signals(run.stoppable):
+        _attempt(run, config, build)
+
+
+def _attempt(run: Run, config: ExperimentConfig, build: Build) -> None:
     directory, error = run.directory, None
     try:
         note = partial(record_determinism, directory.provenance) if run.processes.is_first else _forget
-        with _interrupted_by_signals(run), nondeterministic_operations_noted(note):
+        with storage_failures_told(directory.path), nondeterministic_operations_noted(note):
             _carry_out(run, config, build)
     except BaseException as stopped_by:
         error = run.processes.explained(stopped_by)
@@ -65,6 +65,9 @@ def attempt(run: Run, config: ExperimentConfig, build: Build = build_task) -> No
     for name, callback in run.callbacks.items():
         try:
             callback.on_run_end(run, outcome)
+        except KeyboardInterrupt as stopped_by:
+            if error is None:
+                error, outcome = stopped_by, "interrupted"
         except Exception as raised:
             logger.exception("callback %s failed at the end of the run", name)
             if error is None:
@@ -72,12 +75,20 @@ def attempt(run: Run, config: ExperimentConfig, build: Build = build_task) -> No
     for name, callback in reversed(list(run.callbacks.items())):
         try:
             callback.on_close(run, outcome)
+        except KeyboardInterrupt as stopped_by:
+            if error is None:
+                error, outcome = stopped_by, "interrupted"
         except Exception:
             logger.exception("callback %s failed to close", name)
     step = run.loop.step if hasattr(run, "loop") else None
     reason = f"{type(error).__name__}: {error}" if error is not None else _reason(run.loop)
     if run.processes.is_first:
-        directory.end_attempt(outcome, reason, step)
+        try:
+            directory.end_attempt(outcome, hidden_in_text(reason, run.secrets), step)
+        except OSError as full:
+            logger.warning("how the attempt ended cannot be recorded: %s", full)
+            if error is None:
+                error = full
     if isinstance(error, Interrupted) and hasattr(run, "loop") and run.loop.interruption is not None:
         run.processes.wait()  # torchrun ends all when the first of them ends, and it may still be writing
     if error is not None:
@@ -100,17 +111,19 @@ def _carry_out(run: Run, config: ExperimentConfig, build: Build) -> None:
             usage=task.data.usage,
         )
         record_determinism(run.directory.provenance)
-    run.loop = _build_loop(run, task)
-    first_step = _restore(run)
+    run.loop = run.stoppable.saving = _build_loop(run, task)
+    first_step = restore(run)
     if is_first:
         run.directory.resume_attempt_from(first_step)
 
     started = time.monotonic()
     run.loop.run()
     training_seconds = time.monotonic() - started
-    if run.loop.interruption is not None and not run.loop.finished:
+    if run.loop.interruption is not None:
         raise Interrupted(f"by {run.loop.interruption} after step {run.loop.step}, saved")
 
+    if is_first and run.loop.best is not None:
+        mend_best(run.directory, run.loop.best.step)
     run.processes.wait()  # for the best checkpoint, which the first one writes and all read
     run.results = write_results(task, run.directory)
     if not is_first:
@@ -174,12 +187,12 @@ def _build_loop(run: Run, task: Task) -> Loop:
         warmup_steps=training.warmup_steps,
         total_steps=num_total_steps(steps_per_epoch, training.max_epochs, training.max_steps),
     )
-    return Loop(
+    loop = Loop(
         task.model,
         optimizer,
         scheduler,
         batches,
-        lambda: task.evaluate("val"),
+        lambda: task.evaluate("val", lambda: loop.interruption is not None),
         CallbackEvents(list(run.callbacks.values()), run),
         seed=task.config.seed,
         max_epochs=training.max_epochs,
@@ -190,62 +203,14 @@ def _build_loop(run: Run, task: Task) -> Loop:
         device=task.device,
         autocast=task.autocast,
         scaler=torch.amp.GradScaler(task.device.type) if training.precision == "fp16" else None,
+        on_nonfinite=training.on_nonfinite,
         monitor=training.monitor,
         monitor_mode=training.monitor_mode,
         count_items=task.data.count_items,
         accumulation=accumulation,
         processes=run.processes,
     )
-
-
-def _restore(run: Run) -> int:
-    """Put everything into the state of the last checkpoint, if there is one; return its step."""
-    path, loop = run.directory.last_checkpoint, run.loop
-    state = _load_last(run) if run.processes.is_first and path.exists() else None
-    if not run.processes.from_first(state is not None):
-        return 0
-    if state is None:  # the first process has seen to it that the file is whole
-        state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
-    is_changed = bool(compare(state["config"], run.config))
-    if is_changed and "before_end" in state:
-        state |= state["before_end"]  # the evaluation at the end is one that a longer run does not have
-    loop.load_state_dict(state["loop_state"])
-    for name, callback in run.callbacks.items():
-        callback.load_state_dict(state["callback_states"][name])
-    restore_rng_state(state)
-    if is_changed:
-        loop.stop_reason = None  # what ended training then may not end it now
-    logger.info("carrying on from step %d of %d", loop.step, loop.total_steps)
-    return loop.step
-
-
-def _load_last(run: Run) -> dict[str, Any]:
-    path, loop = run.directory.last_checkpoint, run.loop
-    try:
-        return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
-    except CheckpointError as error:
-        _replace_damaged(path, error)
-        return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
-
-
-def _replace_damaged(last: Path, error: CheckpointError) -> None:
-    """Set the last checkpoint aside, and put the newest whole one in its place.
-
-    Raises:
-        CheckpointError: the given one, if there is none; then nothing is touched.
-    """
-    whole = []
-    for path in last.parent.glob("*.pt"):
-        with contextlib.suppress(CheckpointError):
-            whole.append((read_checkpoint(path)["step"], path))
-    if not whole or last in [path for _, path in whole]:
-        raise error
-    step, newest = max(whole)
-    aside = last.with_name(f"{last.name}.damaged")
-    aside.unlink(missing_ok=True)
-    keep(last, aside)
-    copy_file(newest, last)
-    logger.warning("%s; it is now %s, and %s of step %d takes its place", error, aside.name, newest.name, step)
+    return loop
 
 
 def _forget(operation: str) -> None:
@@ -254,22 +219,3 @@ def _forget(operation: str) -> None:
 
 def _reason(loop: Loop) -> str:
     return loop.stop_reason or f"{loop.step} steps done"
-
-
-@contextmanager
-def _interrupted_by_signals(run: Run) -> Iterator[None]:
-    """On SIGINT, SIGTERM or SIGUSR1 finish the step and save; at the second, or outside the loop, stop at once."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        loop: Loop | None = getattr(run, "loop", None)
-        if loop is None or loop.finished or loop.is_asked_to_return:
-            raise Interrupted(f"by {name}")
-        loop.interrupt(name)
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

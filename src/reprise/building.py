@@ -78,8 +78,12 @@ class Task:
             loss = forward(**batch).loss
         loss.backward()
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Return loss and metrics of a split; the metrics can be asked for details and predictions afterwards."""
+    def evaluate(self, split: str, should_stop: Callable[[], bool] = bool) -> dict[str, float]:
+        """Return loss and metrics of a split; the metrics can be asked for details and predictions afterwards.
+
+        Raises:
+            EvaluationStopped: if `should_stop` says so, which is asked before each batch.
+        """
         return evaluate(
             self.model,
             self.batches(split),
@@ -91,6 +95,7 @@ class Task:
             count_items=self.data.count_items,
             processes=self.processes,
             is_sharded=self.is_sharded,
+            should_stop=should_stop,
         )
 
     def make_whole(self) -> None:

@@ -12,11 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from reprise.atomic_file import atomic_file
+from reprise.failures import RunFailure
 from reprise.randomness import capture_rng_state
 
 
-class CheckpointError(Exception):
+class CheckpointError(RunFailure):
     """A checkpoint is damaged or does not fit."""
+
+
+_KEYS = (
+    *("epoch", "step", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "metrics", "config"),
+    *("torch_rng_state", "numpy_rng_state", "python_rng_state"),
+)
 
 
 def _detached(tensor: Tensor, where: str) -> Tensor:
@@ -76,8 +83,13 @@ def gather_state(
 
 def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
     """Write a state that `plain` returned, with its checksum, whole or not at all."""
-    with atomic_file(path) as file:
-        torch.save({**state, "sha256": content_hash(state)}, file)
+    try:
+        with atomic_file(path) as file:
+            torch.save({**state, "sha256": content_hash(state)}, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # torch closes its archive then, and complains about that instead
+            raise error.__context__ from None
+        raise
 
 
 class HostCopy:
@@ -123,13 +135,16 @@ def load_checkpoint(
     state = read_checkpoint(path, device)
     try:
         model.load_state_dict(state["model_state_dict"])
-    except RuntimeError as error:
+    except (TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit the model: {error}") from None
     for name, target in (("optimizer", optimizer), ("scheduler", scheduler)):
         if target is not None:
             if state[f"{name}_state_dict"] is None:
                 raise CheckpointError(f"{path} holds no state of the {name}")
-            target.load_state_dict(state[f"{name}_state_dict"])
+            try:
+                target.load_state_dict(state[f"{name}_state_dict"])
+            except (LookupError, TypeError, ValueError, RuntimeError) as error:
+                raise CheckpointError(f"{path} does not fit the {name}: {error}") from None
     return state
 
 
@@ -149,6 +164,10 @@ def read_checkpoint(path: str | Path, device: torch.device | str | None = None) 
         raise CheckpointError(f"{path} is damaged, or is no checkpoint: {error}") from None
     if not isinstance(state, dict) or "sha256" not in state:
         raise CheckpointError(f"{path} is no checkpoint of this project: it has no checksum")
+    if lacking := [key for key in _KEYS if key not in state]:
+        raise CheckpointError(f"{path} is no checkpoint of this project: it has no {', '.join(lacking)}")
+    if not isinstance(state["step"], int) or not isinstance(state["config"], dict):
+        raise CheckpointError(f"{path} is no checkpoint of this project: expected a step and a config in it")
     if content_hash({key: value for key, value in state.items() if key != "sha256"}) != state["sha256"]:
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     return state

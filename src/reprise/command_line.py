@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from reprise.config import ConfigError, ExperimentConfig, InputError
+from reprise.config.secrets import hidden_in_text
+from reprise.failures import RunFailure
 from reprise.processes import ProcessLost, be_alone, find_processes
 
 FAILED, WRONG_INPUT, DIFFERENT, TRY_AGAIN = 1, 2, 3, 75
@@ -27,6 +29,11 @@ class Interrupted(KeyboardInterrupt):
     """The run was stopped by a signal after saving; the same command carries on."""
 
     advice = "The same command carries on."
+
+    def __init__(self, reason: str, at_once: bool = False) -> None:
+        super().__init__(reason)
+        self.at_once = at_once
+        """Whether nothing may be waited for, not even what is still being written."""
 
 
 class Failed(Exception):
@@ -85,6 +92,8 @@ def run_command(command: Callable[[], object], *, is_shared: bool = False) -> No
         _exit(WRONG_INPUT, "\n".join(lines))
     except InputError as error:
         _exit(WRONG_INPUT, f"Error: {error}")
+    except RunFailure as error:
+        _exit(FAILED, f"Error: {error}")
     except Failed as error:
         _exit(FAILED, str(error))
     except ProcessLost as error:
@@ -94,7 +103,10 @@ def run_command(command: Callable[[], object], *, is_shared: bool = False) -> No
     except Different as error:
         _exit(DIFFERENT, str(error))
     except Interrupted as error:
-        _exit(TRY_AGAIN, f"Stopped {error}. {error.advice}")
+        message = f"Stopped {error}. {error.advice}"
+        if error.at_once:
+            _exit_now(TRY_AGAIN, message)
+        _exit(TRY_AGAIN, message)
     except KeyboardInterrupt:
         _exit(TRY_AGAIN, "Stopped.")
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
@@ -128,6 +140,9 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
     arguments = get_args_parser().parse_args()
     if arguments.multirun and (size := find_processes().size) > 1:
         raise InputError(f"-m: a sweep starts its jobs itself; torchrun started {size} processes for a single run")
+    wrong: tuple[type[Exception], ...] = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
+    if not arguments.multirun:  # what Hydra itself trips over, at odd overrides
+        wrong += (TypeError, AttributeError, LookupError, AssertionError, RecursionError)
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=CONFIG_NAME)
 
     def single_run(job: DictConfig) -> None:
@@ -164,18 +179,28 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
     overrides = with_texts_quoted(arguments.overrides)
     try:
         run(overrides, check_sweep(config_dir, overrides) if arguments.multirun else ())
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+    except wrong as error:
         if error in failures:
             raise
         # Hydra stops at the first thing it cannot do.
         GlobalHydra.instance().clear()
         try:
             better = mended(config_dir, overrides, arguments.multirun)
-        except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
-            raise explain(error) from None
+        except wrong:
+            raise explain(error, config_dir) from None
         if better == overrides:
-            raise explain(error) from None
-        run(better, check_sweep(config_dir, better) if arguments.multirun else ())
+            raise explain(error, config_dir) from None
+        try:
+            run(better, check_sweep(config_dir, better) if arguments.multirun else ())
+        except wrong as other:
+            raise (other if other in failures else explain(other, config_dir)) from None
+
+
+def _exit_now(code: int, message: str) -> NoReturn:
+    """Exit without waiting for any thread."""
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 def _exit(code: int, message: str) -> NoReturn:
@@ -184,5 +209,5 @@ def _exit(code: int, message: str) -> NoReturn:
         # The first process says it, and exits; then torchrun ends this one. If it does not, it is this one's to say.
         time.sleep(1.0 if code == TRY_AGAIN else _SECONDS_FOR_THE_FIRST)
     if message:
-        print(message, file=sys.stderr)
+        print(hidden_in_text(message), file=sys.stderr)
     sys.exit(code)

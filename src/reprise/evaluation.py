@@ -13,6 +13,10 @@ from reprise.processes import ALONE, Processes
 from reprise.randomness import address, seed_globals
 
 
+class EvaluationStopped(Exception):
+    """Somebody does not want to wait until all batches are scored."""
+
+
 def evaluate(
     model: nn.Module,
     batches: Batches,
@@ -25,6 +29,7 @@ def evaluate(
     count_items: Callable[[Batch], int],
     processes: Processes = ALONE,
     is_sharded: bool = False,
+    should_stop: Callable[[], bool] = bool,
 ) -> dict[str, float]:
     """Return the mean loss and all metrics under names such as `val/loss`; the model is left in evaluation mode.
 
@@ -32,6 +37,9 @@ def evaluate(
     processes those of the first one keep all of them. Each process scores a share of the batches if all metrics name
     what they keep (`Metric.per_batch`), and all batches otherwise: none is counted twice. `is_sharded`: the model
     computes only in all processes at once.
+
+    Raises:
+        EvaluationStopped: if `should_stop` says so, which is asked before each batch.
     """
     model.eval()
     for metric in metrics.values():
@@ -44,6 +52,8 @@ def evaluate(
     with torch.no_grad() if is_sharded else torch.inference_mode():
         fetched = batches.between(share.start, share.start + num_passes)
         for number, host_batch in enumerate(fetched, share.start):
+            if should_stop():
+                raise EvaluationStopped
             num_items = count_items(host_batch)
             batch = on_device(host_batch, device)
             # A model that draws in evaluation, too, draws the same whenever it is evaluated.

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import importlib.util
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +13,11 @@ from torch import nn
 
 from reprise.atomic_file import sync, write_json
 from reprise.config import ExportConfig, InputError
+from reprise.config.secrets import hidden
 from reprise.config.targets import build
 from reprise.data import Data
+from reprise.json_file import read_object
+from reprise.lookup import list_at
 from reprise.models import is_transformers_model
 
 ONNX, TORCH_EXPORT = "model.onnx", "model.pt2"
@@ -40,7 +42,7 @@ def export_model(model: nn.Module, data: Data, spec: Mapping[str, Any], director
             from safetensors.torch import save_model
 
             save_model(model, str(scratch / _WEIGHTS))
-            write_json(scratch / _CONFIG, dict(spec))
+            write_json(scratch / _CONFIG, hidden(spec))
         if data.processor is not None:
             data.processor.save_pretrained(scratch)
         scratch.chmod(0o755)
@@ -87,21 +89,39 @@ def from_pretrained(directory: str | Path, trusted_packages: Sequence[str] = ())
     Raises:
         InputError: if there is no export, or its model is not from a trusted package.
     """
+    from safetensors import SafetensorError
+
     directory = Path(directory)
-    try:
-        config = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{directory} is not an export: it has no {_CONFIG}") from None
+    config = read_object(directory / _CONFIG)
+    if not config:
+        raise InputError(f"{directory} is not an export: it has no {_CONFIG}")
     if "_target_" in config:
         from safetensors.torch import load_model
 
-        model: nn.Module = build(config, "model", trusted_packages)
-        load_model(model, str(directory / _WEIGHTS))
+        model = build(config, "model", trusted_packages)
+        if not isinstance(model, nn.Module):
+            raise InputError(f"{directory}: expected a torch.nn.Module, got {type(model).__name__}")
+        try:
+            load_model(model, str(directory / _WEIGHTS))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise InputError(f"{directory / _WEIGHTS} is damaged, or not of this model: {error}") from None
         return model.eval()
-    if "architectures" not in config:
-        raise InputError(f"{directory} is not an export: its {_CONFIG} names no model")
+    model_class = _transformers_class(directory, config)
+    # Neither code nor pickles that the directory may hold.
+    safe = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
+    try:
+        with _quiet_transformers():
+            pretrained: nn.Module = model_class.from_pretrained(directory, **safe)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{directory}: no weights can be loaded: {str(error).strip().splitlines()[0]}") from None
+    return pretrained.eval()
+
+
+def _transformers_class(directory: Path, config: Mapping[str, Any]) -> Any:
+    """Return the class of `transformers` that the export names, if it is that of a model."""
     transformers = importlib.import_module("transformers")
-    (architecture,) = config["architectures"]
-    with _quiet_transformers():
-        model = getattr(transformers, architecture).from_pretrained(directory, local_files_only=True)
-    return model.eval()
+    names = list_at(config, "architectures")
+    found = getattr(transformers, str(names[0]), None) if len(names) == 1 else None
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+        raise InputError(f"{directory} is not an export: its {_CONFIG} names no model of transformers")
+    return found

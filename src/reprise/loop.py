@@ -5,6 +5,7 @@ resumed loop carries on by arithmetic.
 """
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,8 +17,15 @@ from torch import Tensor, nn
 from reprise.accumulation import Accumulation
 from reprise.data import Batch, count_labels, on_device
 from reprise.data.loading import Batches
+from reprise.evaluation import EvaluationStopped
+from reprise.failures import RunFailure
 from reprise.processes import ALONE, Processes
 from reprise.randomness import address, seed_globals
+
+logger = logging.getLogger(__name__)
+
+_MOST_UNREAD = 256  # losses and norms on the device that nobody has looked at
+_MOST_SAMPLES_SHOWN = 100
 
 
 class Scheduler(Protocol):
@@ -39,8 +47,8 @@ class Events(Protocol):
     def commit(self) -> None: ...
 
 
-class NonFiniteError(ArithmeticError):
-    """A loss or gradient norm is not a finite number."""
+class NonFiniteError(RunFailure, ArithmeticError):
+    """A loss, gradient or metric is not a finite number."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,10 @@ class Loop:
     `gradient_clip` bounds the L2 norm of all gradients together.
     `eval_every_steps` counts optimizer steps; every epoch's end and the end of the run are evaluated in any case. An
     evaluation for the end of the run alone comes after a commit of its own, since a longer run has none there.
+
+    `on_nonfinite`: what a loss or gradient norm that is not finite does. With `stop` they stay on the device until
+    somebody reads from it anyway, and then end training (`check_finite`). With `skip` each step waits for the device,
+    and leaves the model as it was if its loss or gradient is not finite.
     """
 
     def __init__(
@@ -80,6 +92,7 @@ class Loop:
         device: torch.device,
         autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
         scaler: torch.amp.GradScaler | None = None,
+        on_nonfinite: Literal["stop", "skip"] = "stop",
         monitor: str = "val/loss",
         monitor_mode: Literal["min", "max"] = "min",
         count_items: Callable[[Batch], int] = count_labels,
@@ -104,12 +117,18 @@ class Loop:
         """All metrics of the last evaluation."""
         self.evaluated_step = 0
         """Optimizer steps done by the last evaluation."""
+        self.is_running = False
+        """Whether `run` is under way."""
+        self.evaluation_is_due = False
+        """Whether this step's evaluation was cut short by an interruption, and is to be done again."""
         self.stop_reason: str | None = None
         """Why training ended before `total_steps`, for good."""
         self.interruption: str | None = None
         """Why the loop returned although training has not ended; never part of the state."""
+        self.num_skipped = 0
+        """Steps that were left out since their loss or gradient was not finite."""
         self.loss: Tensor | None = None
-        """Loss of the last step, on the device; reading it waits for the device."""
+        """Loss of the last step, on the device; reading it waits for the device. None if the step was skipped."""
         self.gradient_norm: Tensor | None = None
         """L2 norm of the last step's gradients before clipping, on the device; None where nothing is clipped."""
         self.logged: dict[str, float | Tensor] = {}
@@ -125,6 +144,9 @@ class Loop:
         self._device = device
         self._autocast = autocast
         self._scaler = scaler
+        self._skips_nonfinite = on_nonfinite == "skip"
+        self._unread: list[tuple[Tensor, Tensor | None, float]] = []
+        """Loss, gradient norm and learning rate of the last steps, which nobody has looked at yet."""
         self._count_items = count_items
         if accumulation is None and gradient_accumulation > 1:
             accumulation = Accumulation(model, gradient_accumulation)
@@ -134,11 +156,13 @@ class Loop:
         self._asked_to_return: str | None = None
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._on_host = device.type == "cpu"
-        # A scaler has a use of its own for what an optimizer divides by.
-        self._divide = getattr(optimizer, "divide_gradients", None) if scaler is None else None
+        # A scaler has a use of its own for what an optimizer divides by; a step that is skipped would leave it behind.
+        can_divide = scaler is None and on_nonfinite == "stop"
+        self._divide = getattr(optimizer, "divide_gradients", None) if can_divide else None
         # Sums since the last evaluation; on the device, so that adding to them does not wait for it.
         self._loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
         self._num_items = 0
+        self._interruption_is_saved = False
         self._unwritten: dict[str, float | Tensor] = {}
         """Of the line of this step, what waits for the evaluation at the end of the run."""
 
@@ -160,33 +184,82 @@ class Loop:
 
     def run(self) -> None:
         """Train until the end, or until `interrupt` is called."""
-        if self.logged and not self.finished:
+        self.is_running = True
+        try:
+            self._run()
+        finally:
+            self.is_running = False
+
+    def check_finite(self, weights: bool = False) -> None:
+        """Wait for the device, and see whether losses and gradient norms so far are finite, and perhaps the weights.
+
+        Raises:
+            NonFiniteError: if not, with the first step where they are not.
+        """
+        unread, self._unread = self._unread, []
+        first = self.step - len(unread) + 1
+        values = {"training loss": _read([loss for loss, _, _ in unread])}
+        if not self.scales_loss:  # with a scaler such steps are left out
+            values["gradient norm"] = _read([norm for _, norm, _ in unread if norm is not None])
+        for position, (*_, rate) in enumerate(unread):
+            for name, found in values.items():
+                if found and not math.isfinite(found[position]):
+                    raise self._nonfinite(name, found[position], first + position, rate)
+        if weights and not math.isfinite(greatest := _greatest(self._parameters)):
+            # Where nothing is clipped nobody has seen the gradient that did it.
+            raise self._nonfinite("a weight", greatest, self.step, self.optimizer.param_groups[0]["lr"])
+
+    def _nonfinite(self, name: str, value: float, step: int, rate: float) -> NonFiniteError:
+        samples = self._batches.samples(*self._batch_numbers(step))
+        shown = ", ".join(map(str, samples[:_MOST_SAMPLES_SHOWN]))
+        more = f" and {len(samples) - _MOST_SAMPLES_SHOWN} more" if len(samples) > _MOST_SAMPLES_SHOWN else ""
+        return NonFiniteError(
+            f"{name} is {value} at step {step}, with learning rate {rate:g} and the samples {shown}{more} of the "
+            "training split; a smaller training.learning_rate or training.gradient_clip may help, and "
+            "training.on_nonfinite=skip leaves such steps out"
+        )
+
+    def _batch_numbers(self, step: int) -> tuple[int, int]:
+        """Return the number in the whole run of the first batch of a step, counted from 1, and how many it has."""
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        first = position * self._gradient_accumulation
+        num = min(self._gradient_accumulation, len(self._batches) - first)
+        return epoch * len(self._batches) + first, num
+
+    def _run(self) -> None:
+        if self.evaluation_is_due:
+            self._close_step()
+        elif self.logged and not self.finished:
             self._commit()  # carries on from where a shorter run ended: the line of this step is not written yet
-        position = self.step % self.steps_per_epoch
-        first_batch = self.step // self.steps_per_epoch * len(self._batches) + position * self._gradient_accumulation
+        first_batch, _ = self._batch_numbers(self.step + 1)
         with contextlib.closing(self._batches.stream(first_batch)) as stream:  # type: ignore[type-var]
             while not self.finished and self.interruption is None:
-                position = self.step % self.steps_per_epoch
                 self.epoch = self.step // self.steps_per_epoch + 1
-                if position == 0:
+                if self.step % self.steps_per_epoch == 0:
                     self._events.epoch_start()
-                num_here = self._num_microbatches
-                if self._accumulation is not None:
-                    num_here = self._accumulation.num_here(num_here)
+                _, num = self._batch_numbers(self.step + 1)
+                num_here = num if self._accumulation is None else self._accumulation.num_here(num)
                 self._train_step([next(stream) for _ in range(num_here)])
                 self._events.step_end()
                 self._agree()
                 self._close_step()
-        if self.finished and self.evaluated_step != self.step:
+        if self.finished and self.evaluated_step != self.step and not self.evaluation_is_due:
             self._close_run()
+        if self.interruption is not None and not self._interruption_is_saved and not self.finished:
+            self._commit()  # it came while the step was committed
 
     def stop(self, reason: str) -> None:
         """End training for good after this step."""
         self.stop_reason = reason
 
     def interrupt(self, reason: str) -> None:
-        """Return from `run` after this step's commit; the same state carries on later."""
+        """Return from `run` after this step's commit, without its evaluation; the same state carries on later.
+
+        Where several processes train together, all of them return, and after the evaluation.
+        """
         self._asked_to_return = reason
+        if self._processes.size == 1:
+            self.interruption = reason
 
     @property
     def is_asked_to_return(self) -> bool:
@@ -203,6 +276,8 @@ class Loop:
             "best": None if self.best is None else asdict(self.best),
             "metrics": dict(self.metrics),
             "evaluated_step": self.evaluated_step,
+            "evaluation_is_due": self.evaluation_is_due,
+            "num_skipped": self.num_skipped,
             "unwritten": dict(self._unwritten),
             "stop_reason": self.stop_reason,
             "loss_sum": self._loss_sum.clone(),
@@ -216,6 +291,8 @@ class Loop:
         self.best = None if state["best"] is None else Best(**state["best"])
         self.metrics = dict(state["metrics"])
         self.evaluated_step = state["evaluated_step"]
+        self.evaluation_is_due = state.get("evaluation_is_due", False)  # older ones have neither
+        self.num_skipped = state.get("num_skipped", 0)
         self.logged = dict(state["unwritten"])
         self.stop_reason = state["stop_reason"]
         self._loss_sum.copy_(state["loss_sum"])
@@ -227,11 +304,12 @@ class Loop:
         if not self.model.training:
             self.model.train()
         counts = [self._count_items(batch) for batch in microbatches]
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if self._skips_nonfinite else []
         if self._accumulation is None:
             (num_items,) = counts
             self.loss = self._train_on(microbatches[0], 0, 1.0)
         else:
-            num = self._num_microbatches
+            _, num = self._batch_numbers(self.step + 1)
             self.loss, num_items = self._accumulation.train(microbatches, counts, num, self._train_on)
             # Whichever microbatches were trained on here, the random state is the same afterwards.
             seed_globals(address(self._seed, "step", self.step))
@@ -240,8 +318,11 @@ class Loop:
                 self._scaler.unscale_(self.optimizer)
             if self._gradient_clip is not None:
                 self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip, self._divide)
+            rate = self.optimizer.param_groups[0]["lr"]
+            is_skipped = self._skips_nonfinite and self._skip_if_nonfinite(buffers, rate)
             if self._scaler is None:
-                self.optimizer.step()
+                if not is_skipped:
+                    self.optimizer.step()
             else:
                 self._scaler.step(self.optimizer)
                 self._scaler.update()
@@ -249,14 +330,31 @@ class Loop:
                 parameter.grad = None
             self.scheduler.step()
             self.step += 1
+            if is_skipped:
+                return
             self._loss_sum.add_(self.loss, alpha=num_items)
             self._num_items += num_items
+            self._unread.append((self.loss, self.gradient_norm, rate))
+            if len(self._unread) == _MOST_UNREAD:
+                self.check_finite()
 
-    @property
-    def _num_microbatches(self) -> int:
-        """Return how many there are in the step that begins; at the end of an epoch there may be fewer."""
-        position = self.step % self.steps_per_epoch
-        return min(self._gradient_accumulation, len(self._batches) - position * self._gradient_accumulation)
+    def _skip_if_nonfinite(self, buffers: Sequence[Tensor], rate: float) -> bool:
+        """Wait for the device; if loss or gradients are not finite take back what the forward pass did, and say so."""
+        assert self.loss is not None
+        values = {"training loss": self.loss}
+        if self._scaler is None:  # a scaler leaves steps with other gradients out itself, and falls
+            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            norm = self.gradient_norm
+            values["gradient norm"] = nn.utils.get_total_norm(gradients) if norm is None else norm
+        for name, value in zip(values, _read(list(values.values())), strict=True):
+            if not math.isfinite(value):
+                logger.warning("skipped: %s", self._nonfinite(name, value, self.step + 1, rate))
+                for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+                self.num_skipped += 1
+                self.loss = self.gradient_norm = None
+                return True
+        return False
 
     def _train_on(self, host_batch: Batch, index: int, weight: float) -> Tensor:
         """Add the gradients of the loss of microbatch `index` times `weight`, and return that loss."""
@@ -285,7 +383,11 @@ class Loop:
         epoch_ends = self.step % self.steps_per_epoch == 0
         evaluates = epoch_ends or (self._eval_every_steps is not None and self.step % self._eval_every_steps == 0)
         if evaluates:
-            self._evaluate_now()
+            if not self._evaluate_now():
+                self.evaluation_is_due = True
+                self._commit_without_line()
+                return
+            self.evaluation_is_due = False
         elif self.finished:
             return  # the rest is for `_close_run`
         if epoch_ends:
@@ -296,25 +398,42 @@ class Loop:
 
     def _close_run(self) -> None:
         # What a longer run carries on from: it has no evaluation here, and so neither its line nor its best.
-        self._unwritten, self.logged = self.logged, {}
-        self._events.commit()
-        self.logged, self._unwritten = self._unwritten, {}
-        self._evaluate_now()
-        self._events.epoch_end()
-        self._commit()
+        self._commit_without_line()
+        if self._evaluate_now():
+            self._events.epoch_end()
+            self._commit()
 
     def _commit(self) -> None:
+        self._interruption_is_saved = self.interruption is not None
         self._events.commit()
         self.logged = {}
 
-    def _evaluate_now(self) -> None:
-        train_loss = finite(self._loss_sum / self._num_items, "training loss", self.step)
+    def _commit_without_line(self) -> None:
+        self._interruption_is_saved = self.interruption is not None
+        self._unwritten, self.logged = self.logged, {}
+        self._events.commit()
+        self.logged, self._unwritten = self._unwritten, {}
+
+    def _evaluate_now(self) -> bool:
+        """Return whether the evaluation was done, and not cut short by an interruption."""
+        self.check_finite()
+        # None at all if every step was skipped.
+        mean = {"train/loss": float(self._loss_sum / self._num_items)} if self._num_items else {}
+        skipped = {"train/skipped_steps": float(self.num_skipped)} if self._skips_nonfinite else {}
+        try:
+            scores = self._evaluate()
+        except EvaluationStopped:
+            return False
         self._loss_sum.zero_()
         self._num_items = 0
-        metrics = {"train/loss": train_loss} | self._evaluate()
+        metrics = mean | skipped | scores
         for name, metric in metrics.items():
             finite(metric, name, self.step)
         if self.monitor not in metrics:
+            if self.num_skipped:
+                raise NonFiniteError(
+                    f"{self.monitor} is not known at step {self.step}: all steps before it were skipped"
+                )
             raise LookupError(f"training.monitor: nothing computed {self.monitor!r}, but {', '.join(metrics)}")
         value = metrics[self.monitor]
         if self.best is None or (value < self.best.value if self.monitor_mode == "min" else value > self.best.value):
@@ -323,6 +442,7 @@ class Loop:
         self.evaluated_step = self.step
         self.log(metrics)
         self._events.eval_end(metrics)
+        return True
 
 
 def clip_gradients(
@@ -361,6 +481,18 @@ def finite(value: Tensor | float, name: str, step: int) -> float:
     if not math.isfinite(number):
         raise NonFiniteError(f"{name} is {number} at step {step}; a smaller training.learning_rate may help")
     return number
+
+
+def _read(scalars: Sequence[Tensor]) -> list[float]:
+    """Return the values of tensors without dimensions of one kind; waits for the device once."""
+    return [float(value) for value in torch.stack(list(scalars)).tolist()] if scalars else []
+
+
+def _greatest(tensors: Sequence[Tensor]) -> float:
+    """Return the greatest magnitude in all tensors together, NaN if there is one; waits for the device once."""
+    with torch.no_grad():
+        norms = torch._foreach_norm([tensor for tensor in tensors if tensor.numel()], math.inf)
+        return float(torch.stack([norm.float() for norm in norms]).max()) if norms else 0.0
 
 
 def num_steps_per_epoch(num_batches: int, gradient_accumulation: int) -> int:

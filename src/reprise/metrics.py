@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from reprise.config import InputError
 from reprise.randomness import numpy_generator
 
 
@@ -186,7 +188,7 @@ class LanguageModelMetrics(Metric):
     def compute(self) -> dict[str, float]:
         nats, num_tokens, num_characters = self._totals()
         return {
-            "perplexity": math.exp(nats / num_tokens),
+            "perplexity": math.exp(nats / num_tokens) if nats / num_tokens < _LARGEST_EXPONENT else math.inf,
             "bits_per_character": nats / math.log(2) / num_characters,
         }
 
@@ -204,6 +206,9 @@ class LanguageModelMetrics(Metric):
     def _totals(self) -> tuple[float, int, int]:
         nats = math.fsum(torch.cat(self._nats).cpu().tolist())
         return nats, int(torch.cat(self._num_tokens).sum()), int(torch.cat(self._num_characters).sum())
+
+
+_LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 
 def weighted_sum(means: Sequence[Tensor], num_items: Sequence[int]) -> float:
@@ -234,7 +239,19 @@ class MetricEntry:
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        return cls(**json.loads(line))
+        """Return the entry that `to_json` wrote.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        try:
+            entry = cls(**json.loads(line))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+        is_entry = isinstance(entry.timestamp, str) and isinstance(entry.metrics, dict)
+        if not is_entry or {type(entry.epoch), type(entry.step), *map(type, entry.metrics.values())} - {int, float}:
+            raise ValueError("expected a timestamp, epoch, step and metrics that are numbers")
+        return entry
 
 
 class MetricsLogger:
@@ -300,11 +317,18 @@ def _second(seconds: int) -> str:
 
 
 def read_metrics(log_path: str | Path) -> Iterator[MetricEntry]:
-    """Yield the entries of a metrics file; a last line that is still being written is left out."""
-    with Path(log_path).open(encoding="utf-8") as file:
-        for line in file:
+    """Yield the entries of a metrics file; a last line that is still being written is left out.
+
+    Raises:
+        InputError: if a line is no entry.
+    """
+    with Path(log_path).open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
             if line.endswith("\n"):
-                yield MetricEntry.from_json(line)
+                try:
+                    yield MetricEntry.from_json(line)
+                except ValueError as error:
+                    raise InputError(f"{log_path}, line {number}: not an entry of metrics ({error})") from None
 
 
 def read_metrics_from(log_path: str | Path, offset: int) -> tuple[list[MetricEntry], int]:

@@ -25,7 +25,8 @@ def load_pretrained(load: Callable[..., Any], name: str, key: str, advice: str, 
     else:
         source, is_local, place = name, True, f"the Hub's local cache of {name!r}, and the Hub is out of reach"
     try:
-        return load(source, local_files_only=is_local, **arguments)
+        # False, not unset: `transformers` would ask on the terminal whether to run the code that lies there.
+        return load(source, local_files_only=is_local, trust_remote_code=False, **arguments)
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{key}: nothing can be loaded from {place}; {advice} ({reason})") from error

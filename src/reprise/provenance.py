@@ -1,8 +1,8 @@
 """Facts about code, environment and hardware, as far as they can be measured."""
 
+import contextlib
 import functools
 import hashlib
-import json
 import os
 import platform
 import re
@@ -20,6 +20,10 @@ import torch
 
 from reprise.atomic_file import write_json
 from reprise.comparison import Difference, compare
+from reprise.config import InputError
+from reprise.config.secrets import hidden, hidden_in_arguments
+from reprise.json_file import read_object
+from reprise.lookup import mapping_at
 
 # Environment variables that move bits; of the others nothing is recorded.
 _VARIABLES = (
@@ -31,17 +35,25 @@ _VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
 )
 _COMPARED = ("code", "environment", "hardware")
+_SECTIONS = (*_COMPARED, "command", "data", "model", "determinism", "cost")
 
 
 def collect_provenance(
-    overrides: Sequence[str], device: torch.device, patch: bytes | None = None, num_processes: int = 1
+    overrides: Sequence[str],
+    device: torch.device,
+    patch: bytes | None = None,
+    num_processes: int = 1,
+    secrets: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what is known before there is any data or model; `patch` is what `code_patch` returned."""
+    """Return what is known before there is any data or model; `patch` is what `code_patch` returned.
+
+    `secrets`: texts that are to be left out of the command.
+    """
     packages = dict(_packages())
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code": {**_code(), "patch_sha256": None if patch is None else hashlib.sha256(patch).hexdigest()},
-        "command": {"argv": list(sys.argv), "overrides": list(overrides)},
+        "command": {"argv": hidden_in_arguments(sys.argv, secrets), "overrides": list(overrides)},
         "environment": {
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -85,9 +97,17 @@ def drift(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[Differenc
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Return the facts in a provenance file."""
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(facts, dict)
+    """Return the facts in a provenance file, none if there is no such file.
+
+    Raises:
+        InputError: if they are not laid out as a run lays them out.
+    """
+    facts = read_object(path)
+    sections = {name: facts[name] for name in _SECTIONS if name in facts}
+    sections |= {f"data.splits.{name}": split for name, split in mapping_at(facts, "data", "splits").items()}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise InputError(f"{path}: expected an object under {name!r}, got {type(section).__name__}")
     return facts
 
 
@@ -140,6 +160,34 @@ def code_patch() -> bytes | None:
             return git("diff", "--cached", "--binary", "--full-index", "HEAD") or None
         except (OSError, subprocess.SubprocessError):
             return None
+
+
+def remember_patch(patch: bytes) -> None:
+    """Keep in the git directory of this clone that the patch was made here, so that repeating the run asks nobody."""
+    folder = patches_made_in(Path(__file__).parent)
+    if folder is not None:
+        with contextlib.suppress(OSError):  # a clone that nobody may write to
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / hashlib.sha256(patch).hexdigest()).touch()
+
+
+def patches_made_in(clone: Path) -> Path | None:
+    """Return the folder with a file for each patch that was made in a clone, named by its sha256."""
+    directory = _git(clone, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    return None if directory is None else Path(directory) / "reprise" / "patches"
+
+
+def credentials_in(patch: bytes) -> list[str]:
+    """Return the keys of YAML files that a patch sets to what looks like a credential."""
+    keys, is_yaml = [], False
+    for line in patch.decode(errors="replace").splitlines():
+        if line.startswith("diff --git "):
+            is_yaml = line.endswith((".yaml", ".yml"))
+        elif is_yaml and (match := re.match(r"\+\s*([\w.-]+):\s*([^\s#]+)", line)):
+            given = {match[1]: None if match[2] in ("~", "null") else match[2].strip("'\"")}
+            if hidden(given) != given:
+                keys.append(match[1])
+    return keys
 
 
 def _not_as_locked(packages: Mapping[str, str]) -> dict[str, list[str]] | None:

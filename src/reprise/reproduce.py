@@ -19,6 +19,7 @@ from typing import Any
 from reprise.checkpoint import read_checkpoint
 from reprise.config import ExperimentConfig, InputError
 from reprise.metrics import read_metrics
+from reprise.provenance import patches_made_in
 from reprise.reproduction.differing_facts import INERT_KEYS, differing_facts, other_splits, provenance_of
 from reprise.reproduction.divergence import find_divergence
 from reprise.reproduction.explanation import candidates, explain, is_worth_a_second_repeat
@@ -39,13 +40,15 @@ def reproduce(
     trusted_packages: Sequence[str] = (),
     keep: bool = False,
     clone: Path | None = None,
+    trust_code: bool = False,
 ) -> Verdict:
     """Train the run in `run_dir` again, in a scratch directory, and return how the two compare.
 
-    The code is that of the recorded commit with the run's own `code.patch` (which is code, so trust the run as you
-    would trust a program), or, with `current_code`, the code that lies here. `steps`: compare only so many optimizer
-    steps. `trusted_packages`: packages beyond those under `src/` that the run's parts may be imported from; what the
-    run directory says about that is not believed. `keep`: leave the repeat on disk. `clone`: where the commit is.
+    The code is that of the recorded commit with the run's own `code.patch`, or, with `current_code`, the code that lies
+    here. A patch that was not made in this clone is run only with `trust_code`: it is a program from somebody else.
+    `steps`: compare only so many optimizer steps. `trusted_packages`: packages beyond those under `src/` that the run's
+    parts may be imported from; what the run directory says about that is not believed. `keep`: leave the repeat on
+    disk. `clone`: where the commit is.
 
     Raises:
         InputError: if there is no such run, or its code is not here, or it cannot be repeated.
@@ -74,6 +77,11 @@ def reproduce(
             if is_commit_here(clone, commit):
                 code["changed_files"] = changed_files(clone, commit, patch)
         else:
+            if patch is not None and not (trust_code or _was_made_in(clone, patch)):
+                raise InputError(
+                    f"{patch} is code that was not made in {clone}, and repeating the run runs it; read it, and add "
+                    "--trust-code if you trust it as you would trust a program"
+                )
             root = stack.enter_context(checked_out(clone, commit, patch))
             if patch is not None:
                 notes.append(f"the code has uncommitted changes, applied: {', '.join(patched_files(clone, patch))}")
@@ -136,6 +144,11 @@ def _disagreement(first: RunDirectory, second: RunDirectory, steps: int | None) 
 
 def _patch(run: RunDirectory) -> Path | None:
     return run.code_patch if run.code_patch.exists() else None
+
+
+def _was_made_in(clone: Path, patch: Path) -> bool:
+    known = patches_made_in(clone)
+    return known is not None and (known / hashlib.sha256(patch.read_bytes()).hexdigest()).is_file()
 
 
 def _last_step(run: RunDirectory) -> int:

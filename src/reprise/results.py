@@ -10,6 +10,8 @@ from reprise.checkpoint import content_hash, load_checkpoint
 from reprise.config import InputError
 from reprise.config.problems import instead
 from reprise.data import Batch, on_device
+from reprise.lookup import at
+from reprise.loop import finite
 from reprise.randomness import address
 from reprise.run_directory import RunDirectory
 
@@ -19,11 +21,12 @@ def score_checkpoint(task: Task, directory: RunDirectory, checkpoint: str, split
 
     Raises:
         InputError: if there is no such checkpoint.
-        CheckpointError: if it is damaged.
+        CheckpointError: if it is damaged, or was saved by something else than a run.
+        NonFiniteError: if a score is not a finite number.
     """
     state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
-    scores = task.evaluate(split)
-    best, training = state["loop_state"]["best"], task.config.training
+    scores = {name: finite(score, name, state["step"]) for name, score in task.evaluate(split).items()}
+    best, training = at(state, "loop_state", "best"), task.config.training
     return {
         "checkpoint": checkpoint,
         "epoch": state["epoch"],
@@ -32,7 +35,7 @@ def score_checkpoint(task: Task, directory: RunDirectory, checkpoint: str, split
         "monitor": {
             "metric": training.monitor,
             "mode": training.monitor_mode,
-            "value": None if best is None else best["value"],
+            "value": at(best, "value"),
         },
         "metrics": scores,
         "validation_metrics": state["metrics"],

@@ -1,8 +1,7 @@
 """The only place that knows file names under `outputs/`; creates, locks, finds and opens runs."""
 
 import contextlib
-import fcntl
-import json
+import errno
 import os
 import secrets
 import shutil
@@ -17,28 +16,16 @@ from reprise.atomic_file import write_json
 from reprise.comparison import Difference
 from reprise.config import ConfigError, InputError, Problem
 from reprise.config.schema import SWEEPS, name_problem, run_name_problem
+from reprise.json_file import read_object
+from reprise.lookup import mappings_at
+from reprise.run_lock import RunInUse, locked
+
+__all__ = ["RunDirectory", "RunInUse", "SweepDirectory", "create_experiment_dir", "find_run", "open_run"]
 
 Status = Literal["running", "interrupted", "failed", "completed"]
 
 PRUNED = "pruned"
 """What the reason begins with why a run is complete that a search ended early."""
-
-
-class RunInUse(InputError):
-    """Another process works on the run."""
-
-
-_held_locks: set[int] = set()
-"""Descriptors of the directories that this process holds."""
-
-
-def _leave_locks_to_the_parent() -> None:
-    while _held_locks:
-        os.close(_held_locks.pop())
-
-
-# A loader worker outlives a killed run by some seconds, and must not hold the run against the command that carries on.
-os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 class RunDirectory:
@@ -50,6 +37,7 @@ class RunDirectory:
         self.provenance = self.path / "provenance.json"
         self.code_patch = self.path / "code.patch"
         self.status = self.path / "status.json"
+        self.lock = self.path / ".lock"
         self.checkpoints = self.path / "checkpoints"
         self.best_checkpoint = self.checkpoints / "best.pt"
         self.last_checkpoint = self.checkpoints / "last.pt"
@@ -72,6 +60,11 @@ class RunDirectory:
 
     def epoch_checkpoint(self, epoch: int) -> Path:
         return self.checkpoints / f"epoch_{epoch:03d}.pt"
+
+    def epoch_checkpoints(self) -> list[tuple[int, Path]]:
+        """Return the periodic checkpoints that are there with their epochs, the oldest first."""
+        paths = self.checkpoints.glob("epoch_*.pt")
+        return sorted((int(number), path) for path in paths if (number := path.stem[len("epoch_") :]).isdecimal())
 
     def replaced_best_checkpoint(self, step: int) -> Path:
         """Return where the best checkpoint, of this optimizer step, is kept when another one takes its place."""
@@ -108,27 +101,29 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold this run against other processes; the operating system releases it when the process ends.
+        """Hold this run against other processes, also of other machines; the lock ends when the process does.
 
         Raises:
             RunInUse: if another process holds it.
         """
-        descriptor = os.open(self.path, os.O_RDONLY)
-        _held_locks.add(descriptor)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = (self.read_status().get("attempts") or [{}])[-1]
-                raise RunInUse(
-                    f"{self.path} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')} "
-                    f"since {holder.get('started', '?')}"
-                ) from None
+        with locked(self.lock):
             yield
-        finally:
-            if descriptor in _held_locks:
-                _held_locks.remove(descriptor)
-                os.close(descriptor)
+
+    def refuse_links_out(self) -> None:
+        """Keep a run that came from somebody else from having files read or written elsewhere.
+
+        Raises:
+            InputError: if a symbolic link in this directory leads out of it.
+        """
+        root = os.path.realpath(self.path)
+        for folder, folders, files in os.walk(root):
+            for name in (*folders, *files):
+                path = os.path.join(folder, name)
+                if os.path.islink(path) and os.path.commonpath([root, os.path.realpath(path)]) != root:
+                    raise InputError(
+                        f"{path} is a link to {os.readlink(path)}, out of the run directory; put what it leads to in "
+                        "its place, or remove it"
+                    )
 
     def remove_leftovers(self) -> None:
         """Remove what a killed process was still writing; to be called by who holds the lock."""
@@ -140,11 +135,11 @@ class RunDirectory:
 
     def read_status(self) -> dict[str, Any]:
         """Return the content of `status.json`, empty if there is none."""
-        with contextlib.suppress(FileNotFoundError):
-            status = json.loads(self.status.read_text(encoding="utf-8"))
-            assert isinstance(status, dict)
-            return status
-        return {}
+        status = read_object(self.status)
+        attempts = status.get("attempts", [])
+        if not isinstance(attempts, list) or not all(map(_is_attempt, attempts)):
+            raise InputError(f"{self.status}: not the record of a run: `attempts` is not laid out as a run lays it out")
+        return status
 
     def begin_attempt(self, changes: Sequence[Difference] = (), drift: Sequence[Difference] = ()) -> None:
         """Record that this process works on the run from now on.
@@ -177,8 +172,14 @@ class RunDirectory:
         self._write_status("running", None, status["attempts"])
 
     def end_attempt(self, status: Status, reason: str, step: int | None) -> None:
-        """Record how and why the attempt ended; `step` counts optimizer steps."""
-        attempts = self.read_status()["attempts"]
+        """Record how and why the attempt ended; `step` counts optimizer steps.
+
+        Raises:
+            FileNotFoundError: if the record is gone.
+        """
+        attempts = self.read_status().get("attempts")
+        if not attempts:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.status))
         attempts[-1].update(ended=_now(), to_step=step, status=status, reason=reason)
         self._write_status(status, reason, attempts)
 
@@ -278,12 +279,25 @@ def open_run(path: str | Path) -> RunDirectory:
     """Return the run in the directory `path`.
 
     Raises:
-        InputError: if there is no run.
+        InputError: if there is no run, or a link in it leads out of it.
     """
     run = RunDirectory(path)
     if not run.config.is_file():
         raise InputError(f"{path} is not the directory of a run: it has no config.json")
+    run.refuse_links_out()
     return run
+
+
+def _is_attempt(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() >= {"started", "ended", "host", "pid"}
+        and isinstance(value.get("from_step"), int)
+        and all({"key", "from", "to"} <= change.keys() for change in mappings_at(value, "changes"))
+        and all({"fact", "recorded", "now"} <= fact.keys() for fact in mappings_at(value, "drift"))
+        and all(isinstance(value.get(name), list) for name in ("changes", "drift"))
+        and all(len(mappings_at(value, name)) == len(value[name]) for name in ("changes", "drift"))
+    )
 
 
 def _make(parent: Path, name: str | None) -> Path:

@@ -1,6 +1,5 @@
 """Opens a run for notebooks and scripts: config, metrics as arrays, the model with its best weights."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from reprise.building import Task, build_task
 from reprise.checkpoint import load_checkpoint
 from reprise.config import ExperimentConfig, InputError
 from reprise.data import Batch
+from reprise.json_file import read_object
 from reprise.metrics import read_metrics
 from reprise.results import score_checkpoint
 from reprise.run_directory import RunDirectory, open_run
@@ -52,11 +52,7 @@ class SavedRun:
     @property
     def results(self) -> dict[str, Any] | None:
         """Return the content of `results/metrics.json`, None if the run has not come so far."""
-        if not self.directory.metrics.exists():
-            return None
-        results = json.loads(self.directory.metrics.read_text(encoding="utf-8"))
-        assert isinstance(results, dict)
-        return results
+        return read_object(self.directory.metrics) or None
 
     @property
     def task(self) -> Task:

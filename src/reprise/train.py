@@ -1,5 +1,6 @@
 """Starts a run or carries one on: finds its directory and its config, and lets an attempt work on it."""
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,17 +8,20 @@ from pathlib import Path
 
 import torch
 
-from reprise.atomic_file import write_json
 from reprise.attempt import attempt
 from reprise.building import build_callbacks, choose_device, num_microbatches
 from reprise.callbacks import Run
+from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
 from reprise.config.checking import show
 from reprise.config.composing import Composed, with_overrides
+from reprise.config.secrets import secrets_of
 from reprise.export import check_packages
 from reprise.processes import Processes, find_processes
-from reprise.provenance import code_patch, collect_provenance, drift, read_provenance
+from reprise.provenance import code_patch, collect_provenance, credentials_in, drift, read_provenance
 from reprise.run_directory import RunDirectory, create_experiment_dir, find_run, open_run
+from reprise.signals import stopped_by_signals
+from reprise.storage import storage_failures_told
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +35,12 @@ def train(composed: Composed) -> Path:
     """
     config, processes = composed.config, find_processes()
     _check(config, processes)
-    with processes.joined(choose_device(config.training.device, processes)):
+    with stopped_by_signals(), processes.joined(choose_device(config.training.device, processes)):
         if not processes.is_first:
             return _take_part(processes)
-        directory, is_new = _create_or_find(config)
-        with directory.locked():
+        with storage_failures_told(Path(config.output_dir)):
+            directory, is_new = _create_or_find(config)
+        with storage_failures_told(directory.path), directory.locked():
             if directory.config.exists():
                 config = same_config(directory, config)
             try:
@@ -43,6 +48,12 @@ def train(composed: Composed) -> Path:
             except InputError:
                 if is_new and not directory.last_checkpoint.exists():
                     directory.discard()
+                raise
+            except (Interrupted, OSError) as stopped:
+                if is_new and not directory.config.exists():
+                    directory.discard()
+                elif composed.config.run_id is None and isinstance(stopped, Interrupted):
+                    stopped.advice = f"scripts/resume.py {directory.path} carries on."
                 raise
     return directory.path
 
@@ -69,10 +80,10 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages:
         config = _with_microbatches(config, None)  # the number was for other steps
     built = replace(config, trusted_packages=list(trusted_packages))
     _check(built, processes)
-    with processes.joined(choose_device(config.training.device, processes)):
+    with stopped_by_signals(), processes.joined(choose_device(config.training.device, processes)):
         if not processes.is_first:
             return _take_part(processes)
-        with directory.locked():
+        with storage_failures_told(directory.path), directory.locked():
             _work_on(directory, config, built, (), {}, processes)
     return directory.path
 
@@ -115,18 +126,28 @@ def _work_on(
     config = replace(_with_microbatches(config, num), run_id=directory.run_id, num_threads=torch.get_num_threads())
     built = _with_microbatches(built, num)
     patch = code_patch()
-    provenance = collect_provenance(overrides, choose_device(config.training.device, processes), patch, processes.size)
+    if patch is not None and (keys := credentials_in(patch)):
+        logger.warning(
+            "the changes of the code are not recorded, since they set %s in a config file, which looks like a "
+            "credential; so this run cannot be repeated. Have the file say ${oc.env:NAME}",
+            ", ".join(keys),
+        )
+        patch = None
+    secrets = list(secrets_of(config.to_dict()))
+    device = choose_device(config.training.device, processes)
+    provenance = collect_provenance(overrides, device, patch, processes.size, secrets)
     directory.begin_attempt(
         changes, drift(read_provenance(directory.provenance), provenance) if directory.provenance.exists() else ()
     )
     for change in changes:
         logger.info("changed: %s from %r to %r", change.key, change.first, change.second)
     if changes:
-        write_json(directory.config, config.to_dict())
+        config.save(directory.config)
     run = Run(
         directory,
-        config.to_dict(),
+        config.recorded(),
         config.seed,
+        secrets=secrets,
         provenance=provenance,
         code_patch=patch,
         record=record,
@@ -165,6 +186,8 @@ def _create_or_find(config: ExperimentConfig) -> tuple[RunDirectory, bool]:
         assert config.run_id is not None
         return RunDirectory(find_run(config.output_dir, config.experiment_name, config.run_id)), False
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
         raise InputError(f"output_dir: no run can be created in {config.output_dir!r}: {error.strerror}") from None
 
 
@@ -175,7 +198,12 @@ def same_config(directory: RunDirectory, config: ExperimentConfig) -> Experiment
         ConfigError: with all differences.
     """
     saved = ExperimentConfig.load(directory.config)
-    asked = replace(config, num_threads=config.num_threads or saved.num_threads)
+    asked = replace(
+        config,
+        num_threads=config.num_threads or saved.num_threads,
+        run_id=saved.run_id,
+        sweep_id=saved.sweep_id,
+    )
     if asked.training.num_microbatches is None:
         asked = _with_microbatches(asked, saved.training.num_microbatches)
     differences = saved.differences(asked)
@@ -185,4 +213,4 @@ def same_config(directory: RunDirectory, config: ExperimentConfig) -> Experiment
             f"the run {directory.run_id!r} exists with another config; choose another run_id, or change it with "
             f"scripts/resume.py {directory.path}",
         )
-    return saved
+    return asked  # it has the secrets, too

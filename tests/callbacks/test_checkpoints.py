@@ -4,6 +4,7 @@ from tiny_loop import make_run
 from reprise.callbacks import Callback
 from reprise.callbacks.checkpoints import Checkpoints
 from reprise.checkpoint import HostCopy, content_hash, read_checkpoint
+from reprise.loop import NonFiniteError
 
 
 class RecordCheckpoints(Callback):
@@ -17,13 +18,13 @@ class RecordCheckpoints(Callback):
         self.seen.append({path.stem: read_checkpoint(path)["step"] for path in run.directory.checkpoints.iterdir()})
 
 
-def checkpointed(path, scores, every_epochs=None, every_steps=None, **options):
+def checkpointed(path, scores, every_epochs=None, every_steps=None, keep=None, **options):
     """Train three steps an epoch; return which checkpoints held which step after each of them."""
     values = iter(scores)
     record = RecordCheckpoints()
     run = make_run(
         path,
-        {"checkpoints": Checkpoints(every_epochs, every_steps, background=False), "record": record},
+        {"checkpoints": Checkpoints(every_epochs, every_steps, background=False, keep=keep), "record": record},
         scores=lambda: {"val/loss": next(values)},
         max_epochs=len(scores),
         **options,
@@ -48,6 +49,31 @@ def test_of_equal_scores_the_first_stays_the_best(tmp_path):
 def test_periodic_checkpoints_are_kept_and_independent_of_best_and_last(tmp_path):
     _, seen = checkpointed(tmp_path, [1.0, 2.0, 2.0, 2.0, 2.0], every_epochs=2)
     assert seen[-1] == {"best": 3, "last": 15, "epoch_002": 6, "epoch_004": 12}
+
+
+def test_of_the_periodic_checkpoints_the_newest_are_kept(tmp_path):
+    _, seen = checkpointed(tmp_path, [1.0, 2.0, 2.0, 2.0, 2.0], every_epochs=1, keep=2)
+    periodic = [{name for name in there if name.startswith("epoch_")} for there in seen[2::3]]
+    assert periodic == [
+        {"epoch_001"},
+        {"epoch_001", "epoch_002"},
+        {"epoch_002", "epoch_003"},
+        {"epoch_003", "epoch_004"},
+        {"epoch_004", "epoch_005"},
+    ]
+    assert {"best": 3, "last": 15}.items() <= seen[-1].items()
+
+
+def test_a_step_that_is_not_finite_leaves_the_last_good_checkpoint_in_place(tmp_path):
+    """Nothing is clipped, so that nobody has seen the gradient; the loss of the step was a number."""
+    run = make_run(tmp_path, {"checkpoints": Checkpoints(every_steps=1, background=False)})
+    weight = run.loop.model.linear.weight
+    weight.register_hook(lambda gradient: gradient * float("inf") if run.loop.step == 3 else gradient)
+    with pytest.raises(NonFiniteError, match="a weight is"):
+        run.loop.run()
+    state = read_checkpoint(run.directory.last_checkpoint)
+    assert state["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in state["model_state_dict"].values())
 
 
 def test_last_is_written_every_so_many_steps_too(tmp_path):

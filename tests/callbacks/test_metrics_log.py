@@ -77,6 +77,6 @@ def test_a_step_that_overflows_in_half_precision_has_no_norm_and_ends_nothing(tm
 def test_a_norm_that_is_no_number_ends_the_run_in_full_precision(tmp_path):
     run = logged_run(tmp_path, gradient_clip=1.0)
     run.loop.model.linear.weight.register_hook(lambda gradient: gradient * torch.inf)
-    with pytest.raises(NonFiniteError, match=r"train/gradient_norm is (inf|nan) at step 1"):
+    with pytest.raises(NonFiniteError, match=r"gradient norm is (inf|nan) at step 1"):
         run.loop.run()
     end(run, "failed")

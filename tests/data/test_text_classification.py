@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,6 +212,7 @@ def test_labels_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
         (b"text,label\na,b\na,b,c\n", "data.path: {path}, line 3: expected 2 cells as in the first line, found 3"),
         (b'text,label\na,b\n"a,b\n', "data.path: {path}, line 3: not CSV: unexpected end of data"),
         (b"text,label\na,b\ngr\xfc\xdfe,b\n", "data.path: {path}, line 3: expected UTF-8, found the byte 0xfc"),
+        ("text,label\na,b\n".encode("utf-16"), "data.path: {path}, line 1: expected UTF-8, found the byte 0xff"),
         (b"text,label\na,b\nb,\n", "data.path: {path}, line 3: expected a text or a number as label"),
         (b"text,label\n" + b"a,b\n" * 20, "data.label_column: expected two labels or more"),
     ],
@@ -231,6 +233,7 @@ def test_what_is_wrong_with_a_csv_file_is_said(tmp_path: Path, content: bytes, m
         ('{"text": "a"}', "data.label_column: {path}, line 2 has no column 'label'; it has 'text'"),
         ('{"text": 5, "label": "a"}', "data.path: {path}, line 2: expected a text in column 'text', got 5"),
         ('{"text": "a", "label": null}', "data.path: {path}, line 2: expected a text or a number as label"),
+        ('{"text": "a", "label": ' + "9" * 5000 + "}", "data.path: {path}, line 2: not JSON"),
         ('{"text": "a", "label": [1]}', "data.path: {path}, line 2: expected a text or a number as label"),
     ],
 )
@@ -270,9 +273,46 @@ def test_two_files_for_one_split_are_refused(tmp_path: Path) -> None:
 
 def test_label_that_training_does_not_have_is_refused(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", ROWS)
-    write_csv(tmp_path / "val.csv", [("odd", "shrug")])
-    with pytest.raises(InputError, match=r"^data\.label_column: 'shrug' in the val split does not occur"):
+    write_csv(tmp_path / "val.csv", [ROWS[0], ("odd", "shrug")])
+    with pytest.raises(
+        InputError, match=r"^data\.label_column: 'shrug' in the val split \(.*val\.csv, line 3\) does not occur"
+    ):
         load(tmp_path)
+
+
+def test_a_bad_row_in_the_middle_of_a_million_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    good = b"a,b\n" * 500_000
+    for bad, message in (
+        (b"a\n", "line 500002: expected 2 cells as in the first line, found 1"),
+        (b"gr\xfc\xdfe,b\n", "line 500002: expected UTF-8, found the byte 0xfc"),
+    ):
+        path.write_bytes(b"text,label\n" + good + bad + good)
+        with pytest.raises(InputError, match=re.escape(f"data.path: {path}, {message}")):
+            load(path)
+
+
+def test_rows_that_are_there_twice_are_counted(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", [*ROWS, ROWS[0], (ROWS[1][0], "another"), ("new", "another")])
+    write_csv(tmp_path / "val.csv", ROWS[:4])
+    (caveat,) = [caveat for caveat in load(tmp_path).description.caveats if "more than once" in caveat]
+    distinct = len({text for text, _ in ROWS} | {"new"})
+    others = len({*ROWS, (ROWS[1][0], "another"), ("new", "another")}) - distinct
+    assert caveat == (
+        f"{len(ROWS) + 3 - distinct} of {len(ROWS) + 3} texts of the training split are there more than once, "
+        f"{others} with another label."
+    )
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(tmp_path / "reviews.csv", ROWS)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("io.open", refuse)
+    with pytest.raises(InputError, match=r"^data\.path: .*reviews\.csv cannot be read: Permission denied"):
+        load(tmp_path / "reviews.csv")
 
 
 def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from reprise.data import Data
 from reprise.loop import Loop
 from reprise.processes import ALONE, Processes
 from reprise.run_directory import RunDirectory
+from reprise.signals import Stoppable
 
 Outcome = Literal["completed", "interrupted", "failed"]
 
@@ -27,8 +28,10 @@ class Run:
 
     directory: RunDirectory
     config: Mapping[str, Any]
-    """The resolved config as plain values, for those who record it."""
+    """The resolved config as plain values, for those who record it: without credentials."""
     seed: int
+    secrets: Sequence[str] = ()
+    """What no file may hold."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Facts about code, environment and hardware."""
     code_patch: bytes | None = None
@@ -40,6 +43,8 @@ class Run:
     model: nn.Module = field(init=False)
     device: torch.device = field(init=False)
     loop: Loop = field(init=False)
+    stoppable: Stoppable = field(default_factory=Stoppable)
+    """Whether and how signals stop this attempt."""
     results: Mapping[str, Any] | None = None
     """Content of `results/metrics.json`, once the best checkpoint was scored on the test split."""
     processes: Processes = ALONE

@@ -10,11 +10,13 @@ from reprise.atomic_file import copy_file, keep, sync
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.checkpoint import HostCopy, gather_state, plain, write_checkpoint
 from reprise.config import PositiveInt
+from reprise.run_directory import RunDirectory
+from reprise.storage import checkpoint_size, num_bytes_of, storage_failures_told, warn_of_little_space
 
 
 class Checkpoints(Callback):
     """Writes `best.pt` when the monitored metric improves, `last.pt` at each epoch's end and `every_steps` optimizer
-    steps, and `epoch_NNN.pt` every `every_epochs` epochs.
+    steps, and `epoch_NNN.pt` every `every_epochs` epochs, of which the newest `keep` stay; null keeps all.
 
     In the `background` training waits for no disk: the state is copied in memory, and written while training goes on.
     That takes host memory for one more state.
@@ -28,10 +30,15 @@ class Checkpoints(Callback):
     on_every_process = True
 
     def __init__(
-        self, every_epochs: PositiveInt | None = None, every_steps: PositiveInt | None = None, background: bool = True
+        self,
+        every_epochs: PositiveInt | None = None,
+        every_steps: PositiveInt | None = None,
+        background: bool = True,
+        keep: PositiveInt | None = None,
     ) -> None:
         self._every_epochs = every_epochs
         self._every_steps = every_steps
+        self._keep = keep
         self._writer = _Background() if background else None
         self._host_copy = HostCopy()
         self._before: dict[str, Any] = {}
@@ -41,12 +48,17 @@ class Checkpoints(Callback):
     def on_run_start(self, run: Run) -> None:
         self._run = run
 
+    def on_epoch_start(self, run: Run) -> None:
+        if run.loop.step == 0:
+            self._warn_of_little_space()
+
     def on_commit(self, run: Run) -> None:
         if not (due := self._due(run)):
             return
         if self._writer is not None:
             self._writer.wait()  # for the one before; the copy is its memory
         loop, directory = run.loop, run.directory
+        loop.check_finite(weights=True)  # what is not has to leave the last good checkpoint in place
         state = {
             "loop_state": loop.state_dict(),
             "callback_states": {name: run.callbacks[name].state_dict() for name in sorted(run.callbacks)},
@@ -72,12 +84,15 @@ class Checkpoints(Callback):
             sync(directory.metrics_log)  # the state says how long it is
             first = due[0]
             for path in due:
-                if path == directory.best_checkpoint and replaced is not None:
-                    keep(path, replaced)
-                if path == first:
-                    write_checkpoint(plain_state, path)
-                else:
-                    copy_file(first, path)
+                with storage_failures_told(path, num_bytes_of(plain_state)):
+                    if path == directory.best_checkpoint and replaced is not None:
+                        keep(path, replaced)
+                    if path == first:
+                        write_checkpoint(plain_state, path)
+                    else:
+                        copy_file(first, path)
+                if path == directory.epoch_checkpoint(plain_state["epoch"]):
+                    self._remove_old(directory, plain_state["epoch"])
             if is_last and not ends and replaced is not None:
                 replaced.unlink(missing_ok=True)
 
@@ -90,10 +105,11 @@ class Checkpoints(Callback):
             self._writer.wait()
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
-        if self._writer is not None:
+        if self._writer is not None and not run.stoppable.stops_at_once:
             self._writer.wait()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._warn_of_little_space()
         best, directory = self._run.loop.best, self._run.directory
         if best is not None:
             self._step_of_best = best.step
@@ -101,9 +117,25 @@ class Checkpoints(Callback):
             with contextlib.suppress(FileNotFoundError):
                 directory.replaced_best_checkpoint(best.step).replace(directory.best_checkpoint)
 
+    def _remove_old(self, directory: RunDirectory, epoch: int) -> None:
+        """Remove the periodic checkpoints up to `epoch` that are more than are kept."""
+        if self._keep is not None:
+            for _, path in [old for old in directory.epoch_checkpoints() if old[0] <= epoch][: -self._keep]:
+                path.unlink()
+
+    def _warn_of_little_space(self) -> None:
+        loop = self._run.loop
+        num_epochs = -(-loop.total_steps // loop.steps_per_epoch)
+        num_periodic = 0 if self._every_epochs is None else num_epochs // self._every_epochs
+        # Best and last, the one that is being written, and the best one that it replaces.
+        num_files = 4 + min(num_periodic, self._keep or num_periodic)
+        warn_of_little_space(self._run.directory.checkpoints, checkpoint_size(loop.model, loop.optimizer), num_files)
+
     def _due(self, run: Run) -> list[Path]:
         """Return what is to be written now. last.pt comes last: a run carries on from it, and the others are there."""
         loop, directory = run.loop, run.directory
+        if loop.evaluation_is_due:
+            return [directory.last_checkpoint]  # the others are for when it is done
         epoch_ends = loop.step % loop.steps_per_epoch == 0
         steps_due = self._every_steps is not None and loop.step % self._every_steps == 0
         is_best = loop.evaluated_step == loop.step and loop.best is not None and loop.best.step == loop.step

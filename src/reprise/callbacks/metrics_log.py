@@ -41,8 +41,8 @@ class MetricsLog(Callback):
         loop = run.loop
         if self._every_steps is None or loop.step % self._every_steps:
             return
-        assert loop.loss is not None
-        loop.logged["train/step_loss"] = loop.loss
+        if loop.loss is not None:
+            loop.logged["train/step_loss"] = loop.loss
         if loop.gradient_norm is not None:
             loop.logged["train/gradient_norm"] = loop.gradient_norm
         loop.logged["train/learning_rate"] = float(loop.scheduler.get_last_lr()[0])
@@ -79,6 +79,8 @@ class MetricsLog(Callback):
             self._last_step = loop.step
 
     def _write(self) -> None:
+        if self._waiting:
+            self._run.loop.check_finite()  # says more than that a line cannot be written
         waiting, self._waiting = self._waiting, []
         self._last_write = time.monotonic()
         read = iter(_read([value for *_, line in waiting for value in line.values() if isinstance(value, Tensor)]))

@@ -1,10 +1,13 @@
 """Lays out the run directory: config, Hydra's record and provenance first, and the log from then on."""
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from reprise.atomic_file import atomic_file, write_json, write_text
 from reprise.callbacks import Callback, Outcome, Run
+from reprise.config.secrets import hidden_in_text
+from reprise.provenance import remember_patch
 
 
 class RunLayout(Callback):
@@ -21,12 +24,13 @@ class RunLayout(Callback):
             if run.code_patch is not None:
                 with atomic_file(directory.code_patch) as file:
                     file.write(run.code_patch)
+                remember_patch(run.code_patch)
             write_json(directory.provenance, dict(run.provenance))
         # Last, since a directory with a config is a run.
         if not directory.config.exists():
             write_json(directory.config, dict(run.config))
-        self._handler = logging.FileHandler(directory.train_log, encoding="utf-8")
-        self._handler.setFormatter(_Formatter())
+        self._handler = _LogFile(directory.train_log, encoding="utf-8")
+        self._handler.setFormatter(_Formatter(run.secrets))
         logging.getLogger().addHandler(self._handler)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
@@ -34,9 +38,18 @@ class RunLayout(Callback):
         self._handler.close()
 
 
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Print no traceback for every line that a full disk does not take: what fails for it says so."""
+
+
 class _Formatter(logging.Formatter):
-    def __init__(self) -> None:
+    def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hidden_in_text(super().format(record), self._secrets)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

@@ -4,7 +4,6 @@ Those with a server are `remote_tracking`.
 """
 
 import abc
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,8 @@ from typing import Any
 
 from reprise.atomic_file import write_json
 from reprise.callbacks import Callback, Outcome, Run
+from reprise.json_file import read_object
+from reprise.lookup import number_at
 from reprise.metrics import MetricEntry, read_metrics, read_metrics_from
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
@@ -96,10 +97,8 @@ class Tracker(Callback, abc.ABC):
             write_json(self._record, {"length": length, "finished": is_finished})
 
     def _read_record(self) -> dict[str, Any]:
-        if not self._record.exists():
-            return {"length": 0, "finished": False}
-        record: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
-        return record
+        record = read_object(self._record)
+        return {"length": int(number_at(record, "length") or 0), "finished": record.get("finished") is True}
 
     def _find_length(self) -> int:
         if self._length is None:

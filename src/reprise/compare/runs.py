@@ -146,6 +146,7 @@ def _runs_in(directory: Path, warnings: list[str]) -> list[Path]:
 
 
 def _read(directory: RunDirectory) -> RunRecord:
+    directory.refuse_links_out()
     config = read_object(directory.config)
     if not config:
         raise InputError(f"{directory.config}: an empty config")

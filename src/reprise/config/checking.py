@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
 from reprise.config.problems import Problem, unknown
+from reprise.config.secrets import is_secret
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def conform(value: Any, annotation: Any, key: str, problems: list[Problem]) -> A
         return _conform_dataclass(value, annotation, key, problems)
     fits, result = _fit(value, annotation, key, problems)
     if not fits:
-        message = f"expected {describe(annotation)}, got {show(value)}{_advice(value, annotation, key)}"
+        given = "something else" if is_secret(key) else f"{show(value)}{_advice(value, annotation, key)}"
+        message = f"expected {describe(annotation)}, got {given}"
         problems.append(Problem(key, message))
     return result
 

@@ -74,6 +74,7 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
     produced = {"train/loss", "val/loss"}
     for name, spec in _items(values.get("metrics")):
         metric = check(spec, f"metrics.{name}", open_ended=True)
+        problems += _kind_problems(metric, f"metrics.{name}", "metric", "compute")
         produced |= {f"val/{value}" for value in getattr(metric, "names", ())}
     monitor = training.get("monitor")
     if isinstance(monitor, str) and monitor not in produced:
@@ -92,10 +93,17 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
                 message = f"there is none of this name, and a new one needs a _target_; {advice}"
                 problems.append(Problem(f"{section_name}.{name}", message))
             else:
-                check(spec, f"{section_name}.{name}")
+                callback = check(spec, f"{section_name}.{name}")
+                problems += _kind_problems(callback, f"{section_name}.{name}", "callback", "on_run_end")
     both = set(values.get("callbacks") or ()) & set(values.get("tracker") or ())
     problems += [Problem(f"tracker.{name}", "a callback has this name already") for name in sorted(both)]
     return problems
+
+
+def _kind_problems(target: Callable[..., Any] | None, key: str, kind: str, method: str) -> Iterator[Problem]:
+    """Yield a problem for a class without the method that makes it what it should be; constructing others may act."""
+    if isinstance(target, type) and not hasattr(target, method):
+        yield Problem(f"{key}._target_", f"{target.__name__} is no {kind}: it has no method `{method}`")
 
 
 def _scheduler_problems(scheduler: Callable[..., Any], training: Mapping[str, Any]) -> Iterator[Problem]:

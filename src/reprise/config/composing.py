@@ -30,13 +30,14 @@ from reprise.config.overrides import (
 )
 from reprise.config.problems import ConfigError, InputError, Problem, instead
 from reprise.config.schema import ExperimentConfig
+from reprise.config.secrets import hidden, hidden_in_text, secrets_of
 
 CONFIG_NAME = "train"
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A valid config, and Hydra's own record of how it came about."""
+    """A valid config, and Hydra's own record of how it came about, without credentials."""
 
     config: ExperimentConfig
     overrides: tuple[str, ...]
@@ -55,12 +56,19 @@ def validated(job: DictConfig, found: Sequence[Problem] = ()) -> Composed:
     task_overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
     overrides = [str(line) for line in task_overrides] if isinstance(task_overrides, list) else []
     config = _valid(job, overrides, found)
+    secrets = list(secrets_of(config.to_dict()))
     record = {
-        "config.yaml": OmegaConf.to_yaml(job),
-        "hydra.yaml": OmegaConf.to_yaml(HydraConfig.instance().cfg),
-        "overrides.yaml": OmegaConf.to_yaml(hydra_config.overrides.task),
+        "config.yaml": _recorded(job, secrets),
+        "hydra.yaml": _recorded(HydraConfig.instance().cfg, secrets),
+        "overrides.yaml": _recorded(hydra_config.overrides.task, secrets),
     }
-    return Composed(config, tuple(overrides), record)
+    return Composed(config, tuple(hidden_in_text(line, secrets) for line in overrides), record)
+
+
+def _recorded(config: Any, secrets: Sequence[str]) -> str:
+    """Return a config, not resolved, as YAML without credentials."""
+    text = OmegaConf.to_yaml(OmegaConf.create(hidden(OmegaConf.to_container(config, resolve=False))))
+    return hidden_in_text(text, secrets)
 
 
 def _valid(job: DictConfig, overrides: Sequence[str], found: Sequence[Problem] = ()) -> ExperimentConfig:
@@ -238,8 +246,14 @@ def mended(config_dir: Path, overrides: Sequence[str], is_sweep: bool) -> list[s
     return [f"++{override}" if f"++{override}" in lines else override for override in overrides]
 
 
-def explain(error: Exception) -> InputError:
+def explain(error: Exception, config_dir: Path | None = None) -> InputError:
     """Return what Hydra, OmegaConf or YAML could not do, in words for the person who typed it."""
+    if isinstance(error, UnicodeDecodeError) and config_dir is not None:
+        for path in sorted(config_dir.rglob("*.yaml")):
+            try:
+                path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as found:
+                return InputError(f"{path}: not UTF-8 at byte {found.start}: {found.reason}")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return InputError(f"{group}: there is no option {option!r}; {instead(option, error.options)}")
@@ -251,7 +265,10 @@ def explain(error: Exception) -> InputError:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return InputError(f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: not YAML: {error.problem}")
-    return InputError(re.split(r"\nSee https|\n+Config search path", str(error))[0].strip())
+    told = re.split(r"\nSee https|\n+Config search path", str(error))[0].strip()
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return InputError(told)
+    return InputError(f"Hydra cannot compose a config of the files and overrides given: {type(error).__name__}: {told}")
 
 
 def _resolve(job: DictConfig) -> tuple[dict[str, Any], list[Problem]]:

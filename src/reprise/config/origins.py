@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from reprise.config.overrides import is_group, parse
+from reprise.config.secrets import hidden_in_text
 
 
 def origin(key: str, overrides: Sequence[str], config_name: str, loader: ConfigLoader) -> str | None:
@@ -18,7 +19,7 @@ def origin(key: str, overrides: Sequence[str], config_name: str, loader: ConfigL
         if is_group(override.key_or_group, loader) and override.key_or_group != key and not override.is_delete():
             continue  # it chose a file
         if _covers(override.key_or_group, key) or _covers(key, override.key_or_group):
-            return f"command line: {str(override.input_line).removeprefix('++')}"
+            return hidden_in_text(f"command line: {str(override.input_line).removeprefix('++')}")
     return next((source.name for source in sources(overrides, config_name, loader) if source.has(key)), None)
 
 

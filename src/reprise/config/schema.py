@@ -5,13 +5,14 @@ components (metrics, callbacks …), are keyword arguments of their `_target_`.
 """
 
 import dataclasses
-import json
 import re
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from reprise import json_file
 from reprise.atomic_file import write_json
 from reprise.comparison import Difference, compare
 from reprise.config.checking import (
@@ -25,6 +26,7 @@ from reprise.config.checking import (
     conform,
 )
 from reprise.config.problems import ConfigError, InputError, Problem
+from reprise.config.secrets import hidden
 
 Target = dict[str, Any]
 """A `_target_` with its keyword arguments."""
@@ -106,6 +108,8 @@ class TrainingConfig:
     """Optimizer steps between two lines of step metrics."""
     overfit_batches: PositiveInt | None = None
     """Train on this many batches of the first epoch only, with the draws they had there; for debugging."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What a loss or gradient that is not finite does: stop the run, or skip the step, which is counted."""
     monitor: str = "val/loss"
     """The metric that chooses the best checkpoint."""
     monitor_mode: Literal["min", "max"] = "min"
@@ -172,7 +176,7 @@ class ExperimentConfig:
         Raises:
             ConfigError: for unknown keys, wrong types, missing values and values out of range.
         """
-        found = list(problems or [])
+        found = [*(problems or []), *_unwritable(values)]
         config = conform(values, cls, "", found)
         if isinstance(config, cls):
             found += [problem for problem in _cross_checks(config) if problem.key not in {p.key for p in found}]
@@ -187,6 +191,12 @@ class ExperimentConfig:
         assert isinstance(values, dict)
         return values
 
+    def recorded(self) -> dict[str, Any]:
+        """Return the config as plain values as it may be written down, without the values of credentials."""
+        values = hidden(self.to_dict())
+        assert isinstance(values, dict)
+        return values
+
     def differences(self, other: "ExperimentConfig") -> list[Difference]:
         """Return each key, down to single values, in which the two configs differ, but for `run_id` and `sweep_id`.
 
@@ -195,11 +205,16 @@ class ExperimentConfig:
         first, second = (
             replace(config, run_id=None, sweep_id=None, preflight=False).to_dict() for config in (self, other)
         )
+        """Return each key, down to single values, in which the two configs differ as they are recorded.
+
+        Left out are `run_id` and `sweep_id`.
+        """
+        first, second = (replace(config, run_id=None, sweep_id=None).recorded() for config in (self, other))
         return compare(first, second)
 
     def save(self, path: str | Path) -> None:
-        """Write the config to `path` as JSON."""
-        write_json(Path(path), self.to_dict())
+        """Write the config to `path` as JSON, without the values of credentials."""
+        write_json(Path(path), self.recorded())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -208,15 +223,18 @@ class ExperimentConfig:
         Raises:
             InputError: if there is no such file, or it is not a config.
         """
+        if not Path(path).exists():
+            raise InputError(f"{path}: there is no such file")
+        return cls.from_dict(json_file.read_object(Path(path)))
+
+
+def _unwritable(values: dict[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each text that no file in UTF-8 can hold: a command line takes any bytes."""
+    for leaf in compare({}, values):
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{path}: there is no such file") from None
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"{path}: not a JSON file ({error})") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}")
-        return cls.from_dict(values)
+            f"{leaf.key}{leaf.second}".encode()
+        except UnicodeEncodeError:
+            yield Problem(leaf.key, f"expected text in UTF-8, got {leaf.second!r}")
 
 
 def text_keys(schema: type = ExperimentConfig, prefix: str = "") -> frozenset[str]:

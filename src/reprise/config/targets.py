@@ -1,8 +1,9 @@
 """The dotted path is the registry: finds what a `_target_` names, checks its arguments, and calls it.
 
-Only trusted packages are imported from: `reprise`, those beside it under `src/`, `torch.optim`, the samplers and
-pruners of `optuna`, and what the config lists as `trusted_packages`. The object found must be defined in one of them
-too, so that a module's imports are not within reach.
+Only trusted packages are imported from: the parts of `reprise` that runs are made of, the packages beside it under
+`src/`, `torch.optim`, the samplers and pruners of `optuna`, and what the config lists as `trusted_packages`. The object
+found must be defined in one of them too, so that a module's imports are not within reach. Not all of `reprise`: a
+config that could call what resumes, repeats or loads another run could name that run's code as trusted.
 """
 
 import importlib
@@ -15,9 +16,12 @@ from typing import Any
 
 from reprise.config.checking import conform, show
 from reprise.config.problems import ConfigError, InputError, Problem, instead
+from reprise.config.secrets import HIDDEN
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
-_TRUSTED = ("reprise", "torch.optim", "optuna.samplers", "optuna.pruners")
+_OWN_PARTS = ("callbacks", "data", "metrics", "models", "optimizers", "schedules")
+_OWN_PACKAGES = ("reprise", "hydra_plugins")
+_TRUSTED = (*(f"reprise.{part}" for part in _OWN_PARTS), "torch.optim", "optuna.samplers", "optuna.pruners")
 
 
 def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[..., Any]:
@@ -31,8 +35,8 @@ def find_target(path: Any, trusted_packages: Iterable[str] = ()) -> Callable[...
     trusted = tuple(trusted_packages)
     if not _is_trusted(path, trusted):
         raise InputError(
-            f"{path!r} is in no trusted package: reprise, torch.optim, those under src/ and those in trusted_packages; "
-            "add its package there if you trust its code"
+            f"{path!r} is in no trusted package: reprise ({', '.join(_OWN_PARTS)}), torch.optim, those under src/ and "
+            "those in trusted_packages; add its package there if you trust its code"
         )
     module_name, _, rest = path.rpartition(".")
     attributes = [rest]
@@ -90,7 +94,10 @@ def check_target(
     parameters, hints, takes_any = parameters_of(target)
     given = {name: value for name, value in spec.items() if name != "_target_"}
     for name, value in given.items():
-        if name in provided:
+        if HIDDEN in str(value):
+            message = f"a secret, which no run records; give it again as {key}.{name}=…, or have your code read it"
+            problems.append(Problem(f"{key}.{name}", message))
+        elif name in provided:
             problems.append(Problem(f"{key}.{name}", f"the run gives this argument to {target.__name__} itself"))
         elif name in parameters:
             if isinstance(value, Mapping) and "_target_" in value:
@@ -173,8 +180,10 @@ def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, inspect.Paramet
 
 def _is_trusted(path: str, trusted_packages: Iterable[str]) -> bool:
     package = path.split(".")[0]
-    if any(path.startswith(prefix + ".") for prefix in (*_TRUSTED, *trusted_packages)):
+    if any(path.startswith(f"{prefix}.") for prefix in (*_TRUSTED, *trusted_packages)):
         return True
-    return _SOURCE_ROOT.name == "src" and any(
-        (_SOURCE_ROOT / name).exists() for name in (package, f"{package}.py") if package.isidentifier()
+    return (
+        _SOURCE_ROOT.name == "src"
+        and package not in _OWN_PACKAGES
+        and any((_SOURCE_ROOT / name).exists() for name in (package, f"{package}.py") if package.isidentifier())
     )

@@ -162,6 +162,8 @@ def _read(path: str) -> tuple[dict[str, str], dict[str, Any]]:
 def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"data.path: {path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise InputError(
             f"data.path: {path}: expected text in UTF-8, found the byte 0x{error.object[error.start]:02x} "

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from reprise.data import Batch, MapStyle, TensorSplit
 from reprise.randomness import SampleDraws, address, numpy_generator, seed_globals
+from reprise.signals import leave_signals_to_the_parent
 
 BatchAddress = tuple[int, NDArray[np.int64]]
 """Epoch and sample indices: all that a batch depends on, beside the seed."""
@@ -80,6 +81,10 @@ class Batches:
             return numpy_generator(self._seed, "order", epoch).permutation(self._num_samples)
         return np.arange(self._num_samples, dtype=np.int64)
 
+    def samples(self, first: int, num: int) -> list[int]:
+        """Return the indices of the samples in `num` batches, from batch number `first` of the whole run on."""
+        return [index for _, indices in self._addresses(first, first + num) for index in indices.tolist()]
+
     def _addresses(self, first: int, stop: int | None) -> Iterator[BatchAddress]:
         number, known_epoch = first, -1
         while stop is None or number < stop:
@@ -126,6 +131,7 @@ class Batches:
             pin_memory=self._pin_memory,
             # Without one of its own the loader would take a draw from the global generator.
             generator=torch.Generator().manual_seed(0),
+            worker_init_fn=leave_signals_to_the_parent,
         )
 
     def _copied(self, split: TensorSplit, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:

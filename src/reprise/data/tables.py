@@ -3,8 +3,8 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,12 @@ class Table:
 
     texts: list[str]
     labels: list[str]
+    first_places: Mapping[str, str] = field(default_factory=dict)
+    """By label, where the first row that has it stands."""
 
     def take(self, rows: Any) -> "Table":
         """Return the rows with these numbers."""
-        return Table([self.texts[row] for row in rows], [self.labels[row] for row in rows])
+        return Table([self.texts[row] for row in rows], [self.labels[row] for row in rows], self.first_places)
 
 
 def read_table(path: Path, columns: Columns) -> Table:
@@ -48,16 +50,19 @@ def read_table(path: Path, columns: Columns) -> Table:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"data.path: expected a file that ends in {' or '.join(READERS)}, got {str(path)!r}")
-    texts, labels = [], []
+    texts, labels, first_places = [], [], dict[str, str]()
     try:
         for place, text, label in reader(path, columns):
             texts.append(_text(text, columns.text, place))
             labels.append(_class_name(label, columns.label, place))
+            first_places.setdefault(labels[-1], place)
     except UnicodeDecodeError:
         raise _not_utf8(path) from None
+    except OSError as error:
+        raise InputError(f"data.path: {path} cannot be read: {error.strerror or error}") from None
     if not texts:
         raise InputError(f"data.path: {path} has no rows")
-    return Table(texts, labels)
+    return Table(texts, labels, first_places)
 
 
 def read_hub(name: str, columns: Columns) -> dict[str, Table]:
@@ -148,7 +153,7 @@ def _read_jsonl(path: Path, columns: Columns) -> Iterator[Row]:
             place = f"data.path: {path}, line {number}"
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{place}: not JSON: {error}") from None
             if not isinstance(row, dict):
                 raise InputError(f"{place}: expected a JSON object, got {type(row).__name__}")
@@ -209,8 +214,9 @@ def _not_utf8(path: Path) -> InputError:
         content.decode()
     except UnicodeDecodeError as error:
         line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
+        encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
         return InputError(
             f"data.path: {path}, line {line}: expected UTF-8, found the byte 0x{byte:02x}; convert the file, "
-            f"for example: iconv -f latin1 -t utf-8"
+            f"for example: iconv -f {encoding} -t utf-8"
         )
     return InputError(f"data.path: {path}: expected UTF-8")

@@ -159,9 +159,11 @@ def _check_labels(tables: Mapping[str, Table], label_names: Sequence[str]) -> No
     for name, table in tables.items():
         unseen = sorted(set(table.labels) - set(label_names))
         if unseen:
+            place = table.first_places.get(unseen[0])
+            where = "" if place is None else f" ({place.removeprefix('data.path: ')})"
             raise InputError(
-                f"data.label_column: {', '.join(map(repr, unseen[:5]))} in the {name} split does not occur in the "
-                f"training split; remove or merge rare labels, or give more rows to training"
+                f"data.label_column: {', '.join(map(repr, unseen[:5]))} in the {name} split{where} does not occur in "
+                f"the training split; remove or merge rare labels, or give more rows to training"
             )
 
 
@@ -184,7 +186,15 @@ def _caveats(tables: Mapping[str, Table], num_cut: Mapping[str, int], max_length
     if any(num_cut.values()):
         counts = ", ".join(f"{num_cut[name]:,} of {len(table.texts):,} in {name}" for name, table in tables.items())
         caveats.append(f"Texts of more than {max_length} tokens were cut: {counts}.")
-    known = set(tables["train"].texts)
+    train = tables["train"]
+    num_again = len(train.texts) - len(set(train.texts))
+    if num_again:
+        num_other = len(set(zip(train.texts, train.labels, strict=True))) - len(set(train.texts))
+        caveats.append(
+            f"{num_again:,} of {len(train.texts):,} texts of the training split are there more than once"
+            + (f", {num_other:,} with another label." if num_other else ".")
+        )
+    known = set(train.texts)
     for name, table in tables.items():
         num_known = sum(text in known for text in table.texts)
         if name != "train" and num_known:

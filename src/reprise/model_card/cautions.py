@@ -14,8 +14,9 @@ OVERFIT_RATIO = 1.5
 
 CHECKS = (
     f"an unfinished run, a missing test split, classes with fewer than {SMALL_CLASS} samples, classes that are never "
-    f"predicted, a validation loss above {OVERFIT_RATIO} times the training loss, baselines that are as good, "
-    "uncommitted changes, determinism that was switched off, and operations without deterministic kernels"
+    f"predicted, a validation loss above {OVERFIT_RATIO} times the training loss, steps that were skipped, "
+    "baselines that are as good, uncommitted changes, determinism that was switched off, and operations without "
+    "deterministic kernels"
 )
 """What `cautions` looks for."""
 
@@ -68,6 +69,15 @@ def _overfit(facts: Facts) -> Iterator[str]:
         )
 
 
+def _skipped(facts: Facts) -> Iterator[str]:
+    counts = [value for entry in facts.history if (value := entry.metrics.get("train/skipped_steps")) is not None]
+    if counts and counts[-1]:
+        yield (
+            f"{count(int(counts[-1]), 'step')} of {facts.history[-1].step:,} left the model as it was, since loss or "
+            "gradient was not finite."
+        )
+
+
 def _baselines(facts: Facts) -> Iterator[str]:
     name = facts.headline
     if name is None or (higher_better := is_higher_better(name)) is None:
@@ -105,6 +115,7 @@ _FINDERS = (
     _small_classes,
     _unpredicted,
     _overfit,
+    _skipped,
     _baselines,
     _dirty,
     _indeterministic,

@@ -190,8 +190,9 @@ class Facts:
         for details in mapping_at(self.results, "details").values():
             counts = [row for row in list_at(details, "confusion_matrix", "counts") if isinstance(row, list | tuple)]
             labels = [str(label) for label in list_at(details, "confusion_matrix", "labels")]
-            if counts and all(len(row) == len(labels) == len(counts) for row in counts):
-                return ConfusionMatrix(labels, [[int(cell) for cell in row] for row in counts])
+            are_counts = all(type(cell) is int and cell >= 0 for row in counts for cell in row)
+            if counts and are_counts and all(len(row) == len(labels) == len(counts) for row in counts):
+                return ConfusionMatrix(labels, counts)
         return None
 
     @cached_property

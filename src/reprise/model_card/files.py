@@ -3,10 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from reprise.config import InputError
+from reprise.json_file import read_object
 from reprise.lookup import numbers
+
+__all__ = ["Entry", "read_history", "read_object"]
 
 
 @dataclass(frozen=True)
@@ -16,19 +18,6 @@ class Entry:
     epoch: int
     step: int
     metrics: dict[str, float]
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, empty if there is no such file."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}")
-    return values
 
 
 def read_history(path: Path) -> list[Entry]:
@@ -41,6 +30,6 @@ def read_history(path: Path) -> list[Entry]:
             entries.append(Entry(int(values["epoch"]), int(values["step"]), numbers(values["metrics"])))
     except FileNotFoundError:
         return []
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (RecursionError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: line {len(entries) + 1} is not an entry of metrics ({error})") from None
     return entries

@@ -57,7 +57,7 @@ def differing_facts(recorded: RunDirectory, repeated: RunDirectory, code: Mappin
             "PYTHONHASHSEED": then.get("determinism", {}).get("PYTHONHASHSEED"),
             "nondeterministic_operations": then.get("determinism", {}).get("nondeterministic_operations", []),
             "unknown_splits": [
-                name for name, split in then.get("data", {}).get("splits", {}).items() if split["sha256"] is None
+                name for name, split in then.get("data", {}).get("splits", {}).items() if split.get("sha256") is None
             ],
         },
         **code,

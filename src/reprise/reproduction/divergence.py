@@ -12,6 +12,8 @@ from torch import Tensor
 from reprise.checkpoint import CheckpointError, content_hash, read_checkpoint
 from reprise.comparison import compare
 from reprise.config import InputError
+from reprise.json_file import read_object
+from reprise.lookup import text_at
 from reprise.metrics import MetricEntry, read_metrics
 from reprise.reproduction.findings import CheckpointComparison, Findings, LineDifference, TensorDifference, shown
 from reprise.run_directory import RunDirectory
@@ -127,14 +129,17 @@ def _tensor(name: str, a: Tensor | None, b: Tensor | None) -> TensorDifference |
 
 
 def _predictions(recorded: Path, repeated: Path) -> Iterator[str]:
-    a, b = (json.loads(path.read_text(encoding="utf-8")) for path in (recorded, repeated))
+    try:
+        a, b = (list(json.loads(path.read_text(encoding="utf-8"))) for path in (recorded, repeated))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{recorded}: expected a list in JSON ({error})") from None
     differing = [i for i, (x, y) in enumerate(zip_longest(a, b)) if x != y]
     if differing:
         yield f"predictions: {len(differing)} of {max(len(a), len(b))} differ, first number {differing[0]}"
 
 
 def _metrics(recorded: Path, repeated: Path) -> Iterator[str]:
-    for d in compare(*(json.loads(path.read_text(encoding="utf-8")) for path in (recorded, repeated))):
+    for d in compare(*(read_object(path) for path in (recorded, repeated))):
         yield f"results: {d.key} was {shown(d.first)}, is {shown(d.second)}"
 
 
@@ -161,4 +166,4 @@ _RESULTS: dict[str, Callable[[Path, Path], Iterator[str]]] = {
 def _initial_weights(run: RunDirectory) -> Any:
     if not run.provenance.exists():
         return None
-    return json.loads(run.provenance.read_text(encoding="utf-8")).get("model", {}).get("initial_sha256")
+    return text_at(read_object(run.provenance), "model", "initial_sha256")

@@ -17,11 +17,13 @@ from reprise.atomic_file import write_json
 from reprise.command_line import Interrupted, JobsFailed
 from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
 from reprise.config.composing import Composed
+from reprise.config.secrets import hidden_in_arguments
 from reprise.model_card.figures import count
 from reprise.model_card.files import read_object
 from reprise.run_directory import SweepDirectory, create_or_open_sweep
+from reprise.signals import stopped_by_signals
 from reprise.sweep.documents import console_text, write_summary
-from reprise.sweep.job import SweepJob, interrupted_by_signals
+from reprise.sweep.job import SweepJob
 
 _SAME_IN_ALL_JOBS = ("output_dir", "experiment_name", "sweep_id")
 
@@ -47,7 +49,7 @@ def carry_out_sweep(
     interruption: Interrupted | None = None
     try:
         _define(directory, command)
-        with interrupted_by_signals():
+        with stopped_by_signals():
             launch(SweepJob(task, directory, tuple(command)))
     except KeyboardInterrupt as stopped:
         interruption = stopped if isinstance(stopped, Interrupted) else Interrupted("by SIGINT")
@@ -87,8 +89,9 @@ def _define(directory: SweepDirectory, command: Sequence[str]) -> None:
     """Record what the sweep goes over; each other command that adds to it is added."""
     known = read_object(directory.definition)
     commands: list[dict[str, Any]] = known.get("commands", [])
-    if list(command) not in [one["arguments"] for one in commands]:
-        commands.append({"arguments": list(command), "first_given": datetime.now(UTC).isoformat(timespec="seconds")})
+    arguments = hidden_in_arguments(command)
+    if arguments not in [one["arguments"] for one in commands]:
+        commands.append({"arguments": arguments, "first_given": datetime.now(UTC).isoformat(timespec="seconds")})
         names = {"sweep_id": directory.sweep_id, "experiment_name": directory.experiment_name}
         write_json(directory.definition, {**known, **names, "commands": commands})
 

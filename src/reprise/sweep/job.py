@@ -9,15 +9,12 @@ import hashlib
 import json
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -27,7 +24,9 @@ from reprise.atomic_file import write_json
 from reprise.command_line import Interrupted
 from reprise.config import InputError
 from reprise.config.composing import Composed, validated
+from reprise.config.secrets import hidden_in_text
 from reprise.run_directory import PRUNED, RunInUse, Status, SweepDirectory, find_run
+from reprise.signals import stopped_by_signals
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class SweepJob:
         status: Status = "completed"
         reason = trace = None
         try:
-            with interrupted_by_signals():
+            with stopped_by_signals():
                 self._work_on(run_id, compose())
         except KeyboardInterrupt as stopped:
             status, reason = "interrupted", str(stopped)
@@ -124,10 +123,10 @@ def record(
     results = json.loads(run.metrics.read_text()) if status == "completed" and run.metrics.exists() else {}
     outcome = {
         "run_id": run_id,
-        "overrides": list(overrides),
+        "overrides": list(map(hidden_in_text, overrides)),
         "status": status,
-        "reason": reason,
-        "traceback": trace,
+        "reason": reason and hidden_in_text(reason),
+        "traceback": trace and hidden_in_text(trace),
         "run_dir": os.path.relpath(run.path, directory.path) if run.path.exists() else None,
         "monitor": results.get("monitor"),
         "metrics": {**results.get("validation_metrics", {}), **results.get("metrics", {})},
@@ -135,21 +134,6 @@ def record(
     }
     write_json(directory.record(run_id), outcome)
     return outcome
-
-
-@contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """On SIGINT, SIGTERM or SIGUSR1 raise Interrupted, wherever no run is under way that saves first."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(f"by {signal.Signals(number).name}")
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @functools.cache
