@@ -136,7 +136,6 @@ def test_second_interrupt_waits_for_nothing_and_leaves_the_last_checkpoint_whole
         (writer,) = [thread for thread in threading.enumerate() if thread.name == "checkpoint"]
         assert stopped.value.at_once
         assert read_checkpoint(run.last_checkpoint)["step"] >= 1
-        assert len(list(run.checkpoints.glob(".*.tmp"))) == 1
     finally:
         may_go_on.set()
     writer.join()

@@ -161,12 +161,14 @@ def _estimate(run: Run, first_steps: FirstSteps, place: Path) -> Estimate:
     batch_seconds = time.monotonic() - started
 
     every_steps = task.config.training.eval_every_steps
-    every_epochs = (task.config.callbacks.get("checkpoints") or {}).get("every_epochs")
+    settings = task.config.callbacks.get("checkpoints") or {}
+    every_epochs, keep = settings.get("every_epochs"), settings.get("keep")
     num_epochs = -(-loop.total_steps // loop.steps_per_epoch)
     size = directory.last_checkpoint.stat().st_size
     scored = "test" if "test" in first_steps.sizes else "val"
     share = first_steps.sizes[scored] / len(task.data.splits[scored])
-    num_checkpoints = 2 + (0 if every_epochs is None else num_epochs // every_epochs)
+    num_periodic = 0 if every_epochs is None else num_epochs // every_epochs
+    num_checkpoints = 2 + min(num_periodic, keep or num_periodic)
     exported = sum(path.stat().st_size for path in directory.export.rglob("*") if path.is_file())
     state = loop.optimizer.state_dict().get("state", {})
     tensors = [
