@@ -156,30 +156,46 @@ def test_jobs_in_processes_of_this_machine_end_with_the_same_bits(whole: Path, t
         assert differences(run_facts(run.path), run_facts(same.path)) == []
 
 
+LONGER = ("seed=1,2,3", "training.max_epochs=40", "training.checkpoint_every_steps=20")
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output directory of a sweep that takes long enough to be stopped, and was left alone."""
+    output_dir = tmp_path_factory.mktemp("longer")
+    assert sweep(output_dir, *LONGER).returncode == 0
+    return output_dir
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("launcher", ["in_process", "joblib", "submitit_local", "ray"])
+@pytest.mark.parametrize(
+    ("launcher", "number"),
+    [
+        ("in_process", signal.SIGINT),
+        ("joblib", signal.SIGINT),
+        ("submitit_local", signal.SIGTERM),
+        ("ray", signal.SIGINT),
+    ],
+)
 def test_a_signal_saves_what_is_under_way_on_every_launcher(
-    tmp_path: Path, launcher: str, number: signal.Signals
+    longer: Path, tmp_path: Path, launcher: str, number: signal.Signals
 ) -> None:
-    jobs = ("seed=1,2,3", "training.max_epochs=60", "training.checkpoint_every_steps=20")
-    done = sweep(tmp_path / "whole", *jobs)
-    assert done.returncode == 0, done.stderr
     mark = {"REPRISE_TEST": str(tmp_path)}
-    arguments = command(tmp_path / "stopped", *jobs, f"hydra/launcher={launcher}")
+    arguments = command(tmp_path, *LONGER, f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2")
+    arguments = [argument for argument in arguments if launcher != "in_process" or "n_jobs" not in argument]
     with subprocess.Popen(arguments, stdout=-1, stderr=-1, text=True, env=os.environ | mark) as process:
-        wait_for(lambda: any(run.last_checkpoint.exists() for run in runs(tmp_path / "stopped").values()))
+        wait_for(lambda: any(run.last_checkpoint.exists() for run in runs(tmp_path).values()))
         process.send_signal(number)
         output, errors = process.communicate()
     assert process.returncode == 75, output + errors
     assert errors.endswith("The same command with sweep_id=s carries on.\n"), errors
-    assert {run.read_status()["status"] for run in runs(tmp_path / "stopped").values()} <= {"interrupted", "completed"}
+    assert {run.read_status()["status"] for run in runs(tmp_path).values()} <= {"interrupted", "completed"}
     wait_for(lambda: not processes_with(mark))
-    done = sweep(tmp_path / "stopped", *jobs, f"hydra/launcher={launcher}")
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert runs(tmp_path / "stopped").keys() == runs(tmp_path / "whole").keys()
-    for run_id, run in runs(tmp_path / "stopped").items():
-        assert differences(run_facts(run.path), run_facts(runs(tmp_path / "whole")[run_id].path)) == []
+    assert runs(tmp_path).keys() == runs(longer).keys()
+    for run_id, run in runs(tmp_path).items():
+        assert differences(run_facts(run.path), run_facts(runs(longer)[run_id].path)) == []
 
 
 @pytest.mark.long
