@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, TINY
+import torch
+from conftest import REPOSITORY, TINY, compose
 from harness import differences, run_facts
 
 from reprise.config import InputError
-from reprise.run_directory import RunDirectory
+from reprise.config.composing import Composed
+from reprise.run_directory import RunDirectory, create_or_open_sweep
+from reprise.sweep.job import SweepJob
 from reprise.sweep.loky_workers import LokyWorkers
 from reprise.sweep.processes import num_cores, num_slots, threads_each
 
@@ -122,6 +125,18 @@ def test_one_bad_job_does_not_take_the_sweep_down(tmp_path: Path) -> None:
     assert done.stderr == f"1 job failed; {directory(tmp_path) / 'summary.md'} says why\n"
 
 
+@pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("CUDA out of memory"), SystemExit(1)])
+def test_whatever_a_job_raises_is_recorded(tmp_path: Path, error: BaseException) -> None:
+    def fail(composed: Composed) -> None:
+        raise error
+
+    job = SweepJob(fail, create_or_open_sweep(tmp_path, "base", "s"), ("train.py",))
+    job.carry_out(["seed=1"], lambda: compose(*TINY, f"output_dir={tmp_path}"))
+    (record,) = records(tmp_path).values()
+    assert (record["status"], record["reason"]) == ("failed", f"{type(error).__name__}: {error}")
+    assert "in fail\n" in record["traceback"]
+
+
 def test_the_jobs_of_one_machine_share_its_cores_and_have_a_gpu_each() -> None:
     assert [num_slots(asked, gpus) for asked, gpus in ((None, ["0", "1", "2"]), (5, ["0"]))] == [3, 5]
     assert num_slots(None, []) == num_cores()
@@ -221,7 +236,7 @@ def processes_with(mark: dict[str, str]) -> list[str]:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    latest = time.monotonic() + 120
+    latest = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < latest
         time.sleep(0.1)  # another process is waited for

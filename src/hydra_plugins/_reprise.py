@@ -71,7 +71,10 @@ class OptunaSweeper(Sweeper):
         imported("optuna", "search", "hydra/sweeper")
         self._config = config
         self._parser = OverridesParser.create(hydra_context.config_loader)
-        self._launcher: Any = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        if not isinstance(launcher, SweepLauncher):
+            raise InputError("hydra/launcher: a search takes one of those in configs/hydra/launcher")
+        self._launcher = launcher
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         from reprise.sweep.search import Search, metrics_of, search_space

@@ -1,6 +1,7 @@
 """Search: an Optuna study that is a file of the sweep, from which the same command carries on where it was killed."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from reprise.atomic_file import write_json
@@ -127,7 +129,9 @@ class Search:
 
     def _build_sampler(self, position: int) -> Any:
         seed = address(self._seed, "search", position) % _LARGEST_SEED
-        return build(self._sampler, "hydra.sweeper.sampler", seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # it was chosen, and once for each trial is too much
+            return build(self._sampler, "hydra.sweeper.sampler", seed=seed)
 
     def _define(self) -> None:
         """Record what the study is about, or check that it is about the same."""
