@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 from harness import differences
 from shared_runs import Shared, config, killed, share, signalled, spoiled
+from torch import nn
 
+from reprise.building import Task
 from reprise.checkpoint import read_checkpoint
 from reprise.config import ExperimentConfig
 
+THREE: dict[str, Any] = {
+    "training__num_microbatches": 3,
+    "training__batch_size": 18,
+    "model__hidden_size": 50,
+    "model__has_unused": False,  # with a parameter that is never used, DDP keeps its buckets as they are
+}
 EARLY = {"early_stopping": {"_target_": "reprise.callbacks.early_stopping.EarlyStopping", "patience": 2}}
 
 
@@ -61,13 +69,28 @@ def test_a_checkpoint_is_the_same_file_whatever_the_number_of_processes(
 @pytest.mark.parametrize("event", [killed(0, 1), killed(2, 10)])
 def test_three_processes_killed_and_carried_on_end_with_the_same_bytes(tmp_path: Path, event: Any) -> None:
     """DDP arranges its buckets anew after its first step, which three processes can tell and two cannot."""
-    changes: dict[str, Any] = {"training__num_microbatches": 3, "training__batch_size": 18, "model__hidden_size": 50}
-    uninterrupted = share(3, config(tmp_path / "whole", **changes))
+    uninterrupted = share(3, config(tmp_path / "whole", **THREE))
     assert all_done(uninterrupted) == []
-    cut = share(3, config(tmp_path / "cut", **changes), event)
+    cut = share(3, config(tmp_path / "cut", **THREE), event)
     assert cut.codes[event.rank] == -9
-    assert all_done(share(3, config(tmp_path / "cut", **changes))) == []
+    assert all_done(share(3, config(tmp_path / "cut", **THREE))) == []
     assert differences(cut.facts, uninterrupted.facts) == []
+
+
+def test_without_a_pass_that_counts_nothing_three_processes_carry_on_to_other_bits(tmp_path: Path) -> None:
+    def prepare() -> None:
+        train_once = Task.train_once
+
+        def only_alone(task: Task, forward: nn.Module) -> None:
+            if not isinstance(forward, nn.parallel.DistributedDataParallel):
+                train_once(task, forward)
+
+        Task.train_once = only_alone  # type: ignore[method-assign]
+
+    uninterrupted = share(3, config(tmp_path / "whole", **THREE), prepare=prepare)
+    cut = share(3, config(tmp_path / "cut", **THREE), killed(2, 10), prepare)
+    assert all_done(uninterrupted, share(3, config(tmp_path / "cut", **THREE), prepare=prepare)) == []
+    assert "last.pt: model_state_dict" in differences(cut.facts, uninterrupted.facts)
 
 
 def test_a_process_that_dies_takes_the_others_with_it_at_once(whole: Shared, tmp_path: Path) -> None:
