@@ -240,7 +240,7 @@ def test_change_that_cannot_be_made_leaves_the_run_as_it_was(override: str, mess
 
 def test_mistake_found_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.num_heads"):
-        train(compose(*TINY, f"output_dir={tmp_path}", "model.num_heads=3"))
+        train(compose(*TINY, f"output_dir={tmp_path / 'outputs'}", "model.num_heads=3"))
     assert list(tmp_path.iterdir()) == []
 
 
