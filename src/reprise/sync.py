@@ -8,6 +8,7 @@ from typing import Any, cast
 from reprise.building import build_callbacks
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.callbacks.remote_tracking import RemoteTracker
+from reprise.callbacks.tracking import Tracker
 from reprise.command_line import Failed
 from reprise.config import ExperimentConfig, InputError
 from reprise.model_card.files import read_object
@@ -46,7 +47,7 @@ def _sync(
         run = Run(directory, config.to_dict(), config.seed, callbacks={name: tracker}, results=results)
         tracker.on_run_start(run)
         tracker.on_close(run, outcome)
-        has_arrived = True
+        has_arrived = not (isinstance(tracker, Tracker) and tracker.failed)
     if has_arrived:
         print(f"{name}: has everything")
     return has_arrived

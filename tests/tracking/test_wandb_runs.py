@@ -144,6 +144,19 @@ def test_resumed_run_goes_on_in_the_same_run_of_the_server(
 
 
 @pytest.mark.long
+def test_wandbs_own_sync_and_then_ours_leave_every_step_once(
+    server: Server, train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_tiny(*PATIENT, "tracker.wandb.mode=offline")
+    (directory,) = (RunDirectory(run).wandb / "wandb").glob("offline-run-*")
+    subprocess.run([Path(sys.executable).parent / "wandb", "sync", directory], capture_output=True, check=True)
+    assert shown(server.history) == logged(run)
+    sync(run, monkeypatch)
+    assert shown(server.history) == logged(run)
+    assert len(set(server.run_ids)) == 1
+
+
+@pytest.mark.long
 def test_a_run_killed_again_and_again_has_one_run_there_with_every_step_once(server: Server, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "experiments" / "base" / "one")
     arguments = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), *TINY, *PATIENT, f"output_dir={tmp_path}"]

@@ -52,7 +52,7 @@ class Tracker(Callback, abc.ABC):
         self._length: int | None = None
         """Length of what was sent, in bytes; None until it is known how much of that is still there."""
         self._last_sending = time.monotonic()
-        self._failed = False
+        self.failed = False
 
     def on_step_end(self, run: Run) -> None:
         self._find_length()  # lines behind the checkpoint were cut off by now, and none is written before the commit
@@ -71,7 +71,7 @@ class Tracker(Callback, abc.ABC):
 
     def _send_new(self) -> None:
         self._last_sending = time.monotonic()
-        if self._failed or not self._log.exists():
+        if self.failed or not self._log.exists():
             return
         entries, length = read_metrics_from(self._log, self._find_length())
         if entries:
@@ -81,7 +81,7 @@ class Tracker(Callback, abc.ABC):
 
     def _finish(self, run: Run) -> None:
         entries = list(read_metrics(self._log))
-        if not self._failed and entries and not self._read_record()["finished"]:
+        if not self.failed and entries and not self._read_record()["finished"]:
             self._try(lambda: self.send_results(run, entries[-1]))
             self._note(self._find_length(), is_finished=True)
 
@@ -89,11 +89,11 @@ class Tracker(Callback, abc.ABC):
         try:
             send()
         except Exception as error:
-            self._failed = True
+            self.failed = True
             logger.warning("%s: %s; the run goes on without it", type(self).__name__, error)
 
     def _note(self, length: int, is_finished: bool) -> None:
-        if not self._failed:
+        if not self.failed:
             write_json(self._record, {"length": length, "finished": is_finished})
 
     def _read_record(self) -> dict[str, Any]:

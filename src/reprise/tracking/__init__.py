@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from reprise.run_directory import RunDirectory
+
+Outcome = Literal["completed", "interrupted", "failed"]
+"""As in `reprise.callbacks`, which imports torch."""
 
 
 class NotNow(Exception):
@@ -91,8 +94,8 @@ class Destination(abc.ABC):
         """Show these lines, of which some may have arrived already if it failed before."""
 
     @abc.abstractmethod
-    def finish(self, is_complete: bool, files: Sequence[Path], results: Line | None) -> None:
-        """Say that the run has ended, and keep its files and the figures of the test split with it.
+    def finish(self, outcome: Outcome, files: Sequence[Path], results: Line | None) -> None:
+        """Say how the run has ended, and keep its files and the figures of the test split with it.
 
         Returns when everything has arrived. A run that ended may be carried on, and then ends again.
         """

@@ -13,12 +13,14 @@ from typing import Any
 
 from reprise.atomic_file import write_json
 from reprise.credentials import without_credentials
-from reprise.tracking import Destination, Line, NotNow, TrackedRun
+from reprise.tracking import Destination, Line, NotNow, Outcome, TrackedRun
 from reprise.tracking.parameters import parameters
 
 _TOKEN, _LAST_STEP = "reprise.run", "reprise.last_step"
 _MOST_METRICS, _MOST_PARAMETERS, _LONGEST_KEY, _LONGEST_VALUE = 1000, 100, 250, 500  # in one request, in characters
 _SQLITE = "sqlite:///"
+_STATUS = {"completed": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+_LONGEST_REASON = 160
 
 
 class MLflow(Destination):
@@ -64,13 +66,13 @@ class MLflow(Destination):
                 tags = [self._mlflow.entities.RunTag(_LAST_STEP, str(lines[-1].step))] if is_last else []
                 self._client.log_batch(self._run_id, metrics=part, tags=tags)
 
-    def finish(self, is_complete: bool, files: Sequence[Path], results: Line | None) -> None:
+    def finish(self, outcome: Outcome, files: Sequence[Path], results: Line | None) -> None:
         with _told_apart():
             if results is not None:
                 self._client.log_batch(self._run_id, metrics=self._metrics(results))
             for path in files:
                 self._client.log_artifact(self._run_id, str(path))
-            self._client.set_terminated(self._run_id, "FINISHED" if is_complete else "KILLED")
+            self._client.set_terminated(self._run_id, _STATUS[outcome])
 
     def _metrics(self, line: Line) -> list[Any]:
         milliseconds = round(1000 * line.seconds)
@@ -148,4 +150,6 @@ def _told_apart() -> Iterator[None]:
     except NotNow:
         raise
     except Exception as error:
-        raise NotNow(f"MLflow does not take what is sent: {type(error).__name__}: {error}") from None
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+        raise NotNow(f"MLflow does not take what is sent: {type(error).__name__}: {reason}") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise.atomic_file import write_json
-from reprise.tracking import Destination, Line, Never, NotNow, TrackedRun
+from reprise.tracking import Destination, Line, Never, NotNow, Outcome, TrackedRun
 from reprise.tracking.parameters import parameters
 
 _SECONDS_TO_CONNECT = 20.0
@@ -82,7 +82,7 @@ class WandB(Destination):
             values = {**line.metrics, "epoch": line.epoch, "step": line.step, "_timestamp": line.seconds}
             self._run.log(values, step=line.step, commit=True)
 
-    def finish(self, is_complete: bool, files: Sequence[Path], results: Line | None) -> None:
+    def finish(self, outcome: Outcome, files: Sequence[Path], results: Line | None) -> None:
         try:
             if results is not None:
                 self._run.summary.update(dict(results.metrics))
@@ -91,7 +91,7 @@ class WandB(Destination):
                 for path in files:
                     artifact.add_file(str(path))
                 self._run.log_artifact(artifact)
-            self._run.finish(exit_code=0 if is_complete else 1)
+            self._run.finish(exit_code=0 if outcome == "completed" else 1)
         except Exception as error:
             raise NotNow(f"W&B does not take what is sent: {error}") from None
         if self._mode == "offline":

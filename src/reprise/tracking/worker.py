@@ -12,15 +12,16 @@ import importlib
 import json
 import os
 import select
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from reprise.credentials import without_credentials
 from reprise.run_directory import RunDirectory
-from reprise.tracking import Destination, Line, Never, NotNow, TrackedRun, read_lines
+from reprise.tracking import Destination, Line, Never, NotNow, Outcome, TrackedRun, read_lines
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
 _SECONDS_BETWEEN_TRIALS = (2.0, 5.0, 15.0, 60.0)
@@ -80,15 +81,15 @@ class Worker:
             if order == _KILLED:
                 return self._give_up()
             if order is not None:
-                return self._finish(order.removeprefix("end "))
+                return self._finish(cast(Outcome, order.removeprefix("end ")))
 
-    def _finish(self, outcome: str) -> bool:
+    def _finish(self, outcome: Outcome) -> bool:
         self._has_ended = True
         if not self._try():
             return False
         files, results = (self._run.files, self._results()) if outcome == "completed" else ([], None)
         try:
-            self._destination.finish(outcome == "completed", files, results)
+            self._destination.finish(outcome, files, results)
         except NotNow as error:
             self._fail(error)
             return False
@@ -98,7 +99,7 @@ class Worker:
         if self._is_open:
             threading.Timer(_SECONDS_AFTER_A_KILL, os._exit, [1]).start()
             with contextlib.suppress(NotNow):
-                self._destination.finish(False, [], None)
+                self._destination.finish("interrupted", [], None)
         return False
 
     def _results(self) -> Line | None:
@@ -157,6 +158,8 @@ def main() -> NoReturn:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     os.nice(10)  # training comes first
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # they are for the training process, which says how it ended
     settings: dict[str, Any] = json.loads(orders.wait() or "{}")
     module, _, name = settings["destination"].rpartition(".")
     destination: Destination = getattr(importlib.import_module(module), name)(**settings["arguments"])
