@@ -69,9 +69,7 @@ def collect_uploads(
     """
     status = run.read_status().get("status")
     if status != "completed" and not is_unfinished_allowed:
-        raise InputError(
-            f"{run.path}: expected a complete run, and this one is {status}; --unfinished uploads it as it is"
-        )
+        raise InputError(f"{run.path}: expected a complete run, and it is {status}; --unfinished uploads it as it is")
     weights = sorted(path for path in run.export.rglob("*") if path.is_file())
     if not weights:
         raise InputError(f"{run.path}: there is nothing in {run.export.name}, which a run has once it was scored")
