@@ -128,6 +128,22 @@ def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path: Path) -> No
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+def test_runs_that_start_together_on_a_fresh_database_are_all_there(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from reprise.run_directory import RunDirectory; from reprise.tracking import TrackedRun;"
+        "from reprise.tracking.mlflow import MLflow;"
+        "tracker = MLflow(None, 'base'); tracker.prepare();"
+        "tracker.open(TrackedRun(RunDirectory(sys.argv[1]), {'experiment_name': 'base'}, os.getpid()))"
+    )
+    runs = [make_run(tmp_path, str(number)).directory for number in range(4)]
+    processes = [subprocess.Popen([sys.executable, "-c", code, run.path], stderr=subprocess.DEVNULL) for run in runs]
+    assert [process.wait() for process in processes] == [0] * 4
+    for run in runs:
+        there(run)
+
+
 @pytest.mark.parametrize(
     ("name", "taken"),
     [
