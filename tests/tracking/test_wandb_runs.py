@@ -149,7 +149,8 @@ def test_wandbs_own_sync_and_then_ours_leave_every_step_once(
 ) -> None:
     run = train_tiny(*PATIENT, "tracker.wandb.mode=offline")
     (directory,) = (RunDirectory(run).wandb / "wandb").glob("offline-run-*")
-    subprocess.run([Path(sys.executable).parent / "wandb", "sync", directory], capture_output=True, check=True)
+    command = [Path(sys.executable).parent / "wandb", "sync", directory]
+    subprocess.run(command, cwd=run.parent, capture_output=True, check=True)  # it leaves a log where it is called
     assert shown(server.history) == logged(run)
     sync(run, monkeypatch)
     assert shown(server.history) == logged(run)
