@@ -52,13 +52,13 @@ def write_results(task: Task, directory: RunDirectory) -> dict[str, Any]:
     Predictions and metrics are written. The best weights stay in the task's model. Of several processes the first one
     writes, and has the model.
     """
-    for path in directory.plots:
-        path.unlink()  # of a shorter run, perhaps
     split = "test" if "test" in task.data.splits else "val"
     results = score_checkpoint(task, directory, "best", split)
     task.make_whole()
     if not task.processes.is_first:
         return results
+    for path in directory.plots:
+        path.unlink()  # of a shorter run, perhaps
     predictions = [record for metric in task.metrics.values() for record in metric.predictions()]
     results["baselines"] = {name: dict(m) for metric in task.metrics.values() for name, m in metric.baselines().items()}
     if split == "test":
