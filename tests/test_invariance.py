@@ -39,6 +39,8 @@ def test_same_again(reference: Path, tmp_path: Path) -> None:
         ("data.num_workers=1",),
         ("data.num_workers=2",),
         ("tracker=tensorboard",),
+        pytest.param(("tracker=wandb", "tracker.wandb.mode=offline"), marks=pytest.mark.long),
+        pytest.param(("tracker=mlflow", "tracker.mlflow.seconds_at_end=300"), marks=pytest.mark.long),
         ("callbacks.progress.seconds=0.001",),
         ("callbacks.progress.live=false",),
         ("~callbacks.progress",),
