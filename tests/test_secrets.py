@@ -10,7 +10,14 @@ import pytest
 from conftest import TINY, compose
 
 from reprise.config import ConfigError, InputError
-from reprise.config.secrets import HIDDEN, hidden, hidden_in_arguments, hidden_in_text, is_secret
+from reprise.config.secrets import (
+    HIDDEN,
+    hidden,
+    hidden_in_arguments,
+    hidden_in_text,
+    is_secret,
+    without_users,
+)
 from reprise.data import Data
 from reprise.data.digits import load_digits
 from reprise.provenance import credentials_in
@@ -133,6 +140,12 @@ def test_keys_of_credentials(key: str) -> None:
 )
 def test_keys_of_other_things(key: str) -> None:
     assert not is_secret(key)
+
+
+def test_addresses_lose_user_and_password() -> None:
+    assert without_users("at https://me:pw@host:5000/x and postgresql://me@db/y") == (
+        "at https://host:5000/x and postgresql://db/y"
+    )
 
 
 def test_what_is_hidden_in_values_and_what_is_not() -> None:

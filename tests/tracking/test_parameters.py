@@ -1,4 +1,5 @@
-from reprise.tracking.parameters import MASK, parameters
+from reprise.config.secrets import HIDDEN
+from reprise.tracking.parameters import parameters
 
 
 def test_nested_values_have_dotted_names_and_lists_stay_whole() -> None:
@@ -11,15 +12,15 @@ def test_nested_values_have_dotted_names_and_lists_stay_whole() -> None:
     }
 
 
-def test_in_a_tracker_a_token_is_a_secret_and_elsewhere_a_word_of_a_text() -> None:
+def test_secrets_are_hidden_and_words_of_a_text_are_not() -> None:
     config = {"tracker": {"mine": {"token": "x", "api_key": "y"}}, "model": {"tokenizer": "word", "pad_token": "[PAD]"}}
     assert parameters(config) == {
-        "tracker.mine.token": MASK,
-        "tracker.mine.api_key": MASK,
+        "tracker.mine.token": HIDDEN,
+        "tracker.mine.api_key": HIDDEN,
         "model.tokenizer": "word",
         "model.pad_token": "[PAD]",
     }
 
 
 def test_addresses_lose_user_and_password() -> None:
-    assert parameters({"data": {"path": "s3://id:pw@bucket/x"}}) == {"data.path": "s3://bucket/x"}
+    assert parameters({"data": {"path": "s3://id:pw@bucket/x"}}) == {"data.path": f"s3://{HIDDEN}@bucket/x"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reprise.callbacks.remote_tracking import RemoteTracker
 from reprise.config import InputError, PositiveFloat
-from reprise.credentials import without_credentials
+from reprise.config.secrets import without_users
 from reprise.run_directory import RunDirectory
 
 
@@ -28,8 +28,8 @@ class MLflow(RemoteTracker):
 
 
 def _check(uri: str) -> None:
-    shown = repr(without_credentials(uri))
-    if without_credentials(uri) != uri:
+    shown = repr(without_users(uri))
+    if without_users(uri) != uri:
         raise InputError(
             f"tracker.mlflow.tracking_uri: {shown} was given with a user or a password, and a config is written down; "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the whole address as MLFLOW_TRACKING_URI"

@@ -5,8 +5,8 @@ from contextlib import suppress
 from typing import Any
 
 from reprise.config.problems import InputError, Problem, instead
+from reprise.config.secrets import is_secret
 from reprise.config.targets import check_target, find_target, takes
-from reprise.credentials import is_secret
 
 OPTIMIZER_ARGUMENTS = ("params", "lr", "weight_decay")
 SCHEDULER_ARGUMENTS = ("optimizer", "warmup_steps", "total_steps")
@@ -117,7 +117,7 @@ def _scheduler_problems(scheduler: Callable[..., Any], training: Mapping[str, An
 def _secrets(key: str, spec: Any) -> Iterator[Problem]:
     """Yield a problem for each argument of a tracker that holds a secret, without showing it."""
     for name, value in _items(spec):
-        if value is not None and is_secret(str(name), is_of_tracker=True):
+        if value is not None and (is_secret(str(name)) or str(name).lower() == "key"):
             message = "a secret does not belong into a config, which is written down; set an environment variable"
             yield Problem(f"{key}.{name}", message)
 

@@ -14,6 +14,7 @@ _NAMES = re.compile(
 )
 _ASSIGNMENT = re.compile(r"""([\w.@/-]+)=('[^']*'|"[^"]*"|[^,&\s'"]+)""")
 _USER = re.compile(r"(?<=://)(?<!ssh://)[^/@\s]+(?=@)")
+_USER_AT = re.compile(r"(?<=://)[^/@\s]+@")
 _REFERENCE = re.compile(r"\$\{[\w.:]+\}")
 _SHORTEST = 4
 """Characters of a secret that is looked for in texts; a shorter one would be found in anything."""
@@ -45,6 +46,11 @@ def hidden_in_text(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(set(secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def without_users(text: str) -> str:
+    """Return `text` with user and password left out of the addresses in it."""
+    return _USER_AT.sub("", text)
 
 
 def hidden_in_arguments(arguments: Sequence[str], secrets: Iterable[str] = ()) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise.atomic_file import write_json
-from reprise.credentials import without_credentials
+from reprise.config.secrets import without_users
 from reprise.tracking import Destination, Line, NotNow, Outcome, TrackedRun
 from reprise.tracking.parameters import parameters
 
@@ -51,7 +51,7 @@ class MLflow(Destination):
             root = (output_dir / "mlflow_artifacts").as_uri() if uri.startswith(_SQLITE) else None
             experiment_id = self._find_experiment(root)
         with _told_apart():
-            found = self._find_run(run, experiment_id, without_credentials(uri))
+            found = self._find_run(run, experiment_id, without_users(uri))
             self._run_id = found.info.run_id
             self._client.update_run(self._run_id, status="RUNNING")
             self._tell_parameters(parameters(run.config), found.data.params)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from reprise.credentials import without_credentials
+from reprise.config.secrets import without_users
 from reprise.run_directory import RunDirectory
 from reprise.tracking import Destination, Line, Never, NotNow, Outcome, TrackedRun, read_lines
 
@@ -145,7 +145,7 @@ class Report:
         self._descriptor = os.dup(1)
 
     def __call__(self, level: str, message: str, consequence: str = "") -> None:
-        message = without_credentials(" ".join(message.split()))
+        message = without_users(" ".join(message.split()))
         line = json.dumps({"level": level, "message": f"{message.rstrip('.')}{consequence}"})
         with contextlib.suppress(BrokenPipeError):
             os.write(self._descriptor, f"{line}\n".encode())
