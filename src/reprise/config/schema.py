@@ -198,18 +198,13 @@ class ExperimentConfig:
         return values
 
     def differences(self, other: "ExperimentConfig") -> list[Difference]:
-        """Return each key, down to single values, in which the two configs differ, but for `run_id` and `sweep_id`.
-
-        `preflight` makes no other run either.
-        """
-        first, second = (
-            replace(config, run_id=None, sweep_id=None, preflight=False).to_dict() for config in (self, other)
-        )
         """Return each key, down to single values, in which the two configs differ as they are recorded.
 
-        Left out are `run_id` and `sweep_id`.
+        Left out are `run_id` and `sweep_id`, and `preflight`, which makes no other run.
         """
-        first, second = (replace(config, run_id=None, sweep_id=None).recorded() for config in (self, other))
+        first, second = (
+            replace(config, run_id=None, sweep_id=None, preflight=False).recorded() for config in (self, other)
+        )
         return compare(first, second)
 
     def save(self, path: str | Path) -> None:
