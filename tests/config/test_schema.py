@@ -70,7 +70,8 @@ def test_a_config_that_was_saved_loads_as_it_was(tmp_path: Path) -> None:
 def test_the_config_of_a_run_is_the_one_that_ran(finished_run: Path) -> None:
     saved = ExperimentConfig.load(finished_run / "config.json")
     asked = compose(*TINY, f"output_dir={finished_run.parents[2]}", "run_id=finished").config
-    assert saved == asked
+    # Left open, it is resolved at the first start.
+    assert saved == replace(asked, training=replace(asked.training, num_microbatches=1))
 
 
 @pytest.mark.parametrize(
