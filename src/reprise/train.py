@@ -198,16 +198,8 @@ def same_config(directory: RunDirectory, config: ExperimentConfig) -> Experiment
         ConfigError: with all differences.
     """
     saved = ExperimentConfig.load(directory.config)
-    asked = replace(
-        config,
-        num_threads=config.num_threads or saved.num_threads,
-        run_id=saved.run_id,
-        sweep_id=saved.sweep_id,
-    )
-    if asked.training.num_microbatches is None:
-        asked = _with_microbatches(asked, saved.training.num_microbatches)
-    differences = saved.differences(asked)
-    if differences:
+    asked = replace(config.with_open_as_in(saved), run_id=saved.run_id, sweep_id=saved.sweep_id)
+    if differences := saved.differences(asked):
         raise ConfigError(
             [Problem(d.key, f"{show(d.first)} there, {show(d.second)} asked for") for d in differences],
             f"the run {directory.run_id!r} exists with another config; choose another run_id, or change it with "

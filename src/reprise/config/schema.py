@@ -207,6 +207,12 @@ class ExperimentConfig:
         )
         return compare(first, second)
 
+    def with_open_as_in(self, saved: "ExperimentConfig") -> Self:
+        """Return this config with what it leaves open, and a run resolves when it starts, as the run `saved` has it."""
+        num_microbatches = self.training.num_microbatches or saved.training.num_microbatches
+        training = replace(self.training, num_microbatches=num_microbatches)
+        return replace(self, training=training, num_threads=self.num_threads or saved.num_threads)
+
     def save(self, path: str | Path) -> None:
         """Write the config to `path` as JSON, without the values of credentials."""
         write_json(Path(path), self.recorded())
