@@ -123,6 +123,14 @@ class Accumulation:
                 parameter.grad += gradient
 
 
+def has_order_of_one(num_processes: int, num_microbatches: int, parallel: str, reduction: str) -> bool:
+    """Return whether so many processes have the bits of one (on CPUs, with the same number of threads)."""
+    if num_processes == 1:
+        return True
+    is_tree = num_processes == num_microbatches or num_processes == 2 ** num_halvings(num_processes)
+    return parallel == "ddp" and (num_processes == 2 or (reduction == "ordered" and is_tree))
+
+
 def num_halvings(num: int) -> int:
     """Return how often `num` can be halved."""
     return (num & -num).bit_length() - 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from reprise.accumulation import has_order_of_one
 from reprise.checkpoint import read_checkpoint
 from reprise.config import ExperimentConfig, InputError
 from reprise.metrics import read_metrics
@@ -182,6 +183,17 @@ def _notes(
         notes.append(f"the run is not complete; what is there, up to step {last_step}, was compared")
     if stop is not None and is_complete:
         notes.append(f"only the first {stop} of {last_step} steps were compared")
+    num_processes, training = provenance_of(run).get("hardware", {}).get("num_processes") or 1, config.training
+    if num_processes > 1:
+        same = has_order_of_one(num_processes, training.num_microbatches or 0, training.parallel, training.reduction)
+        notes.append(
+            f"{num_processes} processes shared the run, and one has repeated it, which sums gradients in "
+            + (
+                "the same order"
+                if same
+                else "another order; for the same bits give the card's command, with torchrun, and compare the two runs"
+            )
+        )
     for attempt in run.read_status().get("attempts", ())[1:]:
         changes = [c for c in attempt["changes"] if not c["key"].startswith(INERT_KEYS)]
         if changes and attempt["from_step"]:

@@ -34,6 +34,11 @@ def hardware_rows(facts: Facts) -> list[list[str]]:
         ["Threads", shown(at(hardware, "num_threads") or at(facts.config, "num_threads"))],
         ["Memory", NOT_RECORDED if memory is None else binary_size(memory)],
     ]
+    num_processes = number_at(hardware, "num_processes")
+    if num_processes is not None and num_processes > 1:
+        rows.insert(
+            0, ["Processes", f"{num_processes:.0f}, {escape(text_at(facts.config, 'training', 'parallel') or '')}"]
+        )
     if gpus:
         libraries = {"CUDA": at(hardware, "cuda"), "cuDNN": at(hardware, "cudnn")}
         versions = [f"{title} {escape(version)}" for title, version in libraries.items() if version is not None]

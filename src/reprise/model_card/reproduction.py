@@ -88,6 +88,10 @@ def _commands(facts: Facts) -> str:
     num_threads = number_at(facts.config, "num_threads")
     if num_threads is not None and "num_threads" not in {_key(argument) for argument in arguments}:
         arguments.append(f"num_threads={num_threads:.0f}")
+    num, given_num = number_at(facts.config, "training", "num_microbatches"), "training.num_microbatches"
+    is_default = num in (None, number_at(facts.config, "training", "gradient_accumulation"))
+    if not is_default and given_num not in {_key(argument) for argument in arguments}:
+        arguments.append(f"{given_num}={num:.0f}")
     for attempt in _attempts(facts):
         for change in mappings_at(attempt, "changes"):
             key = one_line(text_at(change, "key") or "")
@@ -102,7 +106,9 @@ def _commands(facts: Facts) -> str:
     )
     if commit and is_patched and facts.run:
         lines.append(f"git apply {shlex.quote(one_line(facts.run_path) + '/code.patch')}")
-    lines.append(shlex.join(["python", "scripts/train.py", *arguments]))
+    num_processes = number_at(facts.provenance, "hardware", "num_processes") or 1
+    command = ["python"] if num_processes == 1 else ["torchrun", "--nproc-per-node", f"{num_processes:.0f}"]
+    lines.append(shlex.join([*command, "scripts/train.py", *arguments]))
     return f"The same training as a new run:\n\n{fenced(chr(10).join(lines), 'bash')}"
 
 
