@@ -42,7 +42,7 @@ def test_one_process_and_two_end_with_the_same_bytes(whole: Shared, tmp_path: Pa
     assert len(two.facts["metrics.jsonl"]) == 15
 
 
-@pytest.mark.parametrize("model", ["with batch norm", "without"])
+@pytest.mark.parametrize("model", ["with batch norm", pytest.param("without", marks=pytest.mark.long)])
 def test_four_processes_end_with_the_same_bytes_where_the_sum_is_ordered(tmp_path: Path, model: str) -> None:
     changes: dict[str, Any] = {"training__reduction": "ordered", "training__num_microbatches": 8}
     if model == "without":
@@ -52,7 +52,7 @@ def test_four_processes_end_with_the_same_bytes_where_the_sum_is_ordered(tmp_pat
     assert [differences(runs[1].facts, runs[num].facts) for num in (2, 4)] == [[], []]
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.long)])
 def test_a_checkpoint_is_the_same_file_whatever_the_number_of_processes(
     whole: Shared, tmp_path: Path, before: int, after: int
 ) -> None:
@@ -66,6 +66,7 @@ def test_a_checkpoint_is_the_same_file_whatever_the_number_of_processes(
     assert second.run.read_status()["attempts"][1]["from_step"] == 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("event", [killed(0, 1), killed(2, 10)])
 def test_three_processes_killed_and_carried_on_end_with_the_same_bytes(tmp_path: Path, event: Any) -> None:
     """DDP arranges its buckets anew after its first step, which three processes can tell and two cannot."""
@@ -77,6 +78,7 @@ def test_three_processes_killed_and_carried_on_end_with_the_same_bytes(tmp_path:
     assert differences(cut.facts, uninterrupted.facts) == []
 
 
+@pytest.mark.long
 def test_without_a_pass_that_counts_nothing_three_processes_carry_on_to_other_bits(tmp_path: Path) -> None:
     def prepare() -> None:
         train_once = Task.train_once
@@ -105,7 +107,7 @@ def test_a_process_that_dies_takes_the_others_with_it_at_once(whole: Shared, tmp
     assert differences(dead.facts, whole.facts) == []
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_signal_to_one_process_has_all_save_and_return(whole: Shared, tmp_path: Path, rank: int) -> None:
     stopped = share(2, config(tmp_path), signalled(rank, 9))
     assert stopped.codes[0] == 75
@@ -123,6 +125,7 @@ def test_a_loss_that_is_no_number_in_one_process_ends_all(tmp_path: Path) -> Non
     assert spoilt.run.read_status()["status"] == "failed"
 
 
+@pytest.mark.long
 def test_who_ends_training_early_ends_it_in_all_processes(tmp_path: Path) -> None:
     """Early stopping acts in every process; another callback says so in the first one only."""
     stops = {"stops": {"_target_": "shared_runs.StopsAt", "step": 7}}
@@ -135,6 +138,7 @@ def test_who_ends_training_early_ends_it_in_all_processes(tmp_path: Path) -> Non
         assert reached == step if step else reached < 15
 
 
+@pytest.mark.long
 def test_a_metric_that_does_not_say_what_it_keeps_is_exact_too(tmp_path: Path) -> None:
     changes = {"metrics": {"classification": {"_target_": "shared_runs.Unnamed"}}}
     one, two = (share(num, config(tmp_path / str(num), **changes)) for num in (1, 2))
@@ -142,6 +146,7 @@ def test_a_metric_that_does_not_say_what_it_keeps_is_exact_too(tmp_path: Path) -
     assert differences(one.facts, two.facts) == []
 
 
+@pytest.mark.long
 def test_a_sharded_run_carries_on_exactly_and_saves_whole_states(whole: Shared, tmp_path: Path) -> None:
     changes = {"training__parallel": "fsdp"}
     sharded = share(2, config(tmp_path / "whole", **changes))
