@@ -266,7 +266,7 @@ def explain(error: Exception, config_dir: Path | None = None) -> InputError:
         mark = error.problem_mark
         return InputError(f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: not YAML: {error.problem}")
     told = re.split(r"\nSee https|\n+Config search path", str(error))[0].strip()
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
         return InputError(told)
     return InputError(f"Hydra cannot compose a config of the files and overrides given: {type(error).__name__}: {told}")
 
