@@ -26,6 +26,8 @@ from reprise.run_directory import RunDirectory
 from reprise.storage import StorageError
 from reprise.train import train
 
+LONG = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def interrupted(path: Path, *overrides: str) -> RunDirectory:
 
 
 # Six batches of the validation split after steps 4, 6 (the end of an epoch), 8 and 12 (the end of the run).
-@pytest.mark.parametrize(("batch", "step"), [(3, 4), (8, 6), (20, 12)])
+@pytest.mark.parametrize(("batch", "step"), [pytest.param(3, 4, marks=LONG), (8, 6), pytest.param(20, 12, marks=LONG)])
 def test_signal_in_an_evaluation_saves_what_was_trained_and_the_evaluation_is_done_again(
     batch: int, step: int, reference: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,12 +80,12 @@ def test_signal_in_an_evaluation_saves_what_was_trained_and_the_evaluation_is_do
     ("owner", "name", "number", "step"),
     [
         (reprise.attempt, "describe_data", 1, None),
-        (reprise.attempt, "restore", 1, 0),
+        pytest.param(reprise.attempt, "restore", 1, 0, marks=LONG),
         (reprise.callbacks.checkpoints, "write_checkpoint", 1, 3),  # while it saves step 3
-        (reprise.attempt, "write_results", 1, 12),
-        (reprise.evaluation, "on_device", 26, 12),  # in the test split
+        pytest.param(reprise.attempt, "write_results", 1, 12, marks=LONG),
+        pytest.param(reprise.evaluation, "on_device", 26, 12, marks=LONG),  # in the test split
         (reprise.attempt, "export_model", 1, 12),
-        (reprise.callbacks.model_card.ModelCard, "on_run_end", 1, 12),
+        pytest.param(reprise.callbacks.model_card.ModelCard, "on_run_end", 1, 12, marks=LONG),
     ],
 )
 def test_signal_in_any_other_phase_stops_at_once_and_the_same_command_ends_with_the_same_bits(
@@ -141,7 +143,7 @@ def test_second_interrupt_waits_for_nothing_and_leaves_the_last_checkpoint_whole
     writer.join()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", [pytest.param("SIGINT", marks=LONG), "SIGTERM", pytest.param("SIGUSR1", marks=LONG)])
 def test_signal_to_all_processes_of_a_job_leaves_loader_workers_at_work_until_the_step_is_saved(
     name: str, tmp_path: Path
 ) -> None:
@@ -204,7 +206,7 @@ def lose(disk: Path) -> None:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("background", [pytest.param(False, marks=LONG), True])
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [

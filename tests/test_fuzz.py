@@ -219,13 +219,13 @@ def tried(num: int, *, is_random: bool) -> settings:
 commands = st.lists(overrides(), min_size=1, max_size=2).map(tuple)
 
 
-@tried(30, is_random=False)
+@tried(24, is_random=False)
 @given(given=commands)
 def test_a_mistyped_command_ends_in_a_run_or_one_message(given: tuple[str, ...]) -> None:
     check_command(given)
 
 
-@tried(15, is_random=False)
+@tried(12, is_random=False)
 @given(file=files())
 def test_a_mangled_config_file_ends_in_a_run_or_one_message(file: tuple[str, str]) -> None:
     check_file(*file)
