@@ -600,3 +600,12 @@ def test_card_needs_no_torch() -> None:
     program = "import sys, reprise.model_card; print(sorted({'torch', 'transformers', 'numpy'} & sys.modules.keys()))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_card_says_how_many_processes_shared_the_run_and_how_to_start_them(tmp_path: Path) -> None:
+    shared = replace(CONFIG, training=replace(CONFIG.training, num_microbatches=4))
+    text = card(tmp_path, shared, provenance=changed(PROVENANCE, hardware__num_processes=2))
+    assert re.search(r"\| Processes +\| 2, ddp +\|", text)
+    assert "\ntorchrun --nproc-per-node 2 scripts/train.py experiment=pets " in text
+    assert " training.num_microbatches=4\n" in text
+    assert "Processes" not in card(tmp_path)
