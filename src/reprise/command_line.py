@@ -186,8 +186,8 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
         GlobalHydra.instance().clear()
         try:
             better = mended(config_dir, overrides, arguments.multirun)
-        except wrong:
-            raise explain(error, config_dir) from None
+        except wrong as still:
+            raise explain(still, config_dir) from None
         if better == overrides:
             raise explain(error, config_dir) from None
         try:

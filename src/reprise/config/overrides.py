@@ -75,7 +75,12 @@ def group_problems(overrides: Sequence[Override], loader: ConfigLoader) -> list[
                 shown = "null" if text is None else repr(text)
                 advice = f"known here: {', '.join(options)}; ~{group} leaves the group out"
                 problems.append(Problem(group, f"expected the name of an option, got {shown}; {advice}", source))
-            elif "${" not in text and not loader.repository.config_exists(f"{group}/{text}"):  # type: ignore[attr-defined]
+            elif "${" in text:
+                named = re.findall(r"\$\{([^{}]*)\}", text)
+                if not named or not all(is_group(name, loader) for name in named):
+                    message = f"expected the name of an option, or ${{GROUP}} for that of another group, got {text!r}"
+                    problems.append(Problem(group, message, source))
+            elif not loader.repository.config_exists(f"{group}/{text}"):  # type: ignore[attr-defined]
                 problems.append(Problem(group, f"there is no option {text!r}; {instead(text, options)}", source))
     return problems
 
