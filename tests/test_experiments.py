@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import CONFIGS, REPOSITORY, compose
 
+from reprise.config import ExperimentConfig
 from reprise.train import train
 
 # Each with what makes it a matter of seconds without network.
@@ -57,8 +58,9 @@ def test_command_of_the_card_composes_to_the_same_config(run: Path) -> None:
     (commands,) = re.findall(r"```bash\n(.*?)```", (run / "model_card.md").read_text(), re.DOTALL)
     python, script, *overrides = shlex.split(commands.splitlines()[-1])
     assert (python, script) == ("python", "scripts/train.py")
-    saved = json.loads((run / "config.json").read_text())
-    assert compose(*overrides).config.to_dict() | {"run_id": saved["run_id"]} == saved
+    saved = ExperimentConfig.load(run / "config.json")
+    composed = compose(*overrides).config.with_open_as_in(saved)
+    assert composed.to_dict() | {"run_id": saved.run_id} == saved.to_dict()
 
 
 def test_language_model_writes_samples_into_the_card(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ import reprise.data.loading
 import reprise.evaluation
 import reprise.export
 import reprise.loop
+import reprise.restoring
 from reprise.callbacks import Run
 from reprise.callbacks.checkpoints import Checkpoints
 from reprise.callbacks.early_stopping import EarlyStopping
@@ -78,7 +79,7 @@ def do_nothing(*_: Any, **__: Any) -> None: ...
 def stream_steps() -> None:
     """Draw in each step from wherever the global generators stand, and do not restore them."""
     reprise.loop.seed_globals = do_nothing
-    reprise.attempt.restore_rng_state = do_nothing
+    reprise.restoring.restore_rng_state = do_nothing
 
 
 def stream_augmentation() -> None:
@@ -98,19 +99,19 @@ def stream_order() -> None:
 
 def keep_from_loading(part: str) -> Callable[[], None]:
     def take_out() -> None:
-        load = reprise.attempt.load_checkpoint
+        load = reprise.restoring.load_checkpoint
 
         def loaded(path: Any, model: Any, optimizer: Any, scheduler: Any, device: Any) -> Any:
             parts = {"optimizer": optimizer, "scheduler": scheduler} | {part: None}
             return load(path, model, parts["optimizer"], parts["scheduler"], device)
 
-        reprise.attempt.load_checkpoint = loaded
+        reprise.restoring.load_checkpoint = loaded
 
     return take_out
 
 
 def forget_weights() -> None:
-    load = reprise.attempt.load_checkpoint
+    load = reprise.restoring.load_checkpoint
 
     def loaded(path: Any, model: Any, *others: Any) -> Any:
         fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -118,7 +119,7 @@ def forget_weights() -> None:
         model.load_state_dict(fresh)
         return state
 
-    reprise.attempt.load_checkpoint = loaded
+    reprise.restoring.load_checkpoint = loaded
 
 
 def forget_in_loop(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[], None]:
@@ -193,7 +194,7 @@ def draw_in_user_code() -> None:
 
 def draw_in_user_code_without_restoring() -> None:
     draw_in_user_code()
-    reprise.attempt.restore_rng_state = do_nothing
+    reprise.restoring.restore_rng_state = do_nothing
 
 
 def keep_purged_steps() -> None:

@@ -113,7 +113,7 @@ def run_command(command: Callable[[], object], *, is_shared: bool = False) -> No
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _exit(FAILED, "")
     except Exception:
-        _exit(FAILED, traceback.format_exc())
+        _exit(FAILED, traceback.format_exc().rstrip())
     _exit(0, "")
 
 

@@ -10,6 +10,7 @@ from reprise.callbacks import metrics_log, tracking
 from reprise.callbacks.checkpoints import Checkpoints
 from reprise.callbacks.metrics_log import MetricsLog
 from reprise.callbacks.tensorboard import TensorBoard
+from reprise.config.secrets import HIDDEN
 from reprise.metrics import read_metrics
 
 NAMES = ["checkpoints", "tensorboard", "metrics_log"]
@@ -164,7 +165,7 @@ def test_a_complete_run_shows_its_results_its_parameters_and_its_card(tmp_path):
     assert {name: value.string_value or value.number_value for name, value in parameters.items()} == {
         "seed": 0,
         "sizes": "[1, 2]",
-        "tracker.mine.token": "***",
+        "tracker.mine.token": HIDDEN,
     }
 
 
