@@ -112,6 +112,8 @@ class RunDirectory:
     def refuse_links_out(self) -> None:
         """Keep a run that came from somebody else from having files read or written elsewhere.
 
+        W&B's client links its own logs, which lie in the user's cache, and replaces those links.
+
         Raises:
             InputError: if a symbolic link in this directory leads out of it.
         """
@@ -119,7 +121,10 @@ class RunDirectory:
         for folder, folders, files in os.walk(root):
             for name in (*folders, *files):
                 path = os.path.join(folder, name)
-                if os.path.islink(path) and os.path.commonpath([root, os.path.realpath(path)]) != root:
+                is_log_of_client = name.startswith("debug") and "/logs/wandb/wandb/" in path.removeprefix(root)
+                if is_log_of_client or not os.path.islink(path):
+                    continue
+                if os.path.commonpath([root, os.path.realpath(path)]) != root:
                     raise InputError(
                         f"{path} is a link to {os.readlink(path)}, out of the run directory; put what it leads to in "
                         "its place, or remove it"
