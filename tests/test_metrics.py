@@ -29,6 +29,21 @@ def random_answers(num_samples, num_labels, seed=0):
     return logits, torch.randint(num_labels, (num_samples,), generator=generator)
 
 
+@pytest.mark.parametrize(
+    "metrics",
+    [{}, {"a": 1.5}, {'b/"ü\n': 1e-320, "c": 1e22, "d": -0.0, "e": 3, "f": np.float64(0.1)}, {"g": 0.1 + 0.2}],
+)
+def test_a_line_is_what_json_makes_of_it(metrics):
+    entry = MetricEntry("2026-11-25T19:00:00.123+00:00", 3, 12, metrics)
+    assert entry.to_json() == json.dumps(vars(entry))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_line_holds_no_number_that_is_not_finite(value):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        MetricEntry("now", 1, 1, {"a": value}).to_json()
+
+
 @pytest.mark.parametrize("sizes", RAGGED)
 @pytest.mark.parametrize("num_labels", [2, 3, 10])
 def test_classification_scores_equal_those_of_scikit_learn_on_ragged_batches(sizes, num_labels):

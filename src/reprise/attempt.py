@@ -16,7 +16,7 @@ from reprise.config import ExperimentConfig, InputError
 from reprise.config.secrets import hidden_in_text
 from reprise.config.targets import build as build_target
 from reprise.cost import CostMeter
-from reprise.data import describe_data, fingerprint
+from reprise.data import counter_of, describe_data, fingerprint
 from reprise.export import export_model, formats_of
 from reprise.loop import Loop, num_steps_per_epoch, num_total_steps
 from reprise.models import describe_model
@@ -206,7 +206,7 @@ def _build_loop(run: Run, task: Task) -> Loop:
         on_nonfinite=training.on_nonfinite,
         monitor=training.monitor,
         monitor_mode=training.monitor_mode,
-        count_items=task.data.count_items,
+        count_items=counter_of(task.data.splits["train"], task.data.count_items),
         accumulation=accumulation,
         processes=run.processes,
     )

@@ -14,7 +14,7 @@ from reprise.config import ExperimentConfig, InputError
 from reprise.config.components import callback_targets, data_target, model_target
 from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build, complete
-from reprise.data import Data, on_device
+from reprise.data import Data, counter_of, on_device
 from reprise.data.loading import Batches
 from reprise.evaluation import evaluate
 from reprise.metrics import Metric
@@ -92,7 +92,7 @@ class Task:
             seed=self.config.seed,
             device=self.device,
             autocast=self.autocast,
-            count_items=self.data.count_items,
+            count_items=counter_of(self.data.splits[split], self.data.count_items),
             processes=self.processes,
             is_sharded=self.is_sharded,
             should_stop=should_stop,

@@ -197,17 +197,23 @@ class Loop:
             NonFiniteError: if not, with the first step where they are not.
         """
         unread, self._unread = self._unread, []
+        # With a scaler steps whose gradients are not finite are left out.
+        norms = [norm for _, norm, _ in unread if norm is not None and not self.scales_loss]
+        if not _are_finite([loss for loss, _, _ in unread] + norms):
+            self._raise_first_nonfinite(unread)
+        if weights and not math.isfinite(greatest := _greatest(self._parameters)):
+            # Where nothing is clipped nobody has seen the gradient that did it.
+            raise self._nonfinite("a weight", greatest, self.step, self.optimizer.param_groups[0]["lr"])
+
+    def _raise_first_nonfinite(self, unread: Sequence[tuple[Tensor, Tensor | None, float]]) -> None:
         first = self.step - len(unread) + 1
         values = {"training loss": _read([loss for loss, _, _ in unread])}
-        if not self.scales_loss:  # with a scaler such steps are left out
+        if not self.scales_loss:
             values["gradient norm"] = _read([norm for _, norm, _ in unread if norm is not None])
         for position, (*_, rate) in enumerate(unread):
             for name, found in values.items():
                 if found and not math.isfinite(found[position]):
                     raise self._nonfinite(name, found[position], first + position, rate)
-        if weights and not math.isfinite(greatest := _greatest(self._parameters)):
-            # Where nothing is clipped nobody has seen the gradient that did it.
-            raise self._nonfinite("a weight", greatest, self.step, self.optimizer.param_groups[0]["lr"])
 
     def _nonfinite(self, name: str, value: float, step: int, rate: float) -> NonFiniteError:
         samples = self._batches.samples(*self._batch_numbers(step))
@@ -241,7 +247,8 @@ class Loop:
                 num_here = num if self._accumulation is None else self._accumulation.num_here(num)
                 self._train_step([next(stream) for _ in range(num_here)])
                 self._events.step_end()
-                self._agree()
+                if self._processes.size > 1:
+                    self._agree()
                 self._close_step()
         if self.finished and self.evaluated_step != self.step and not self.evaluation_is_due:
             self._close_run()
@@ -372,8 +379,7 @@ class Loop:
     def _agree(self) -> None:
         """Have every process do what one of them was told: to end training, or to return."""
         stops, returns = self.stop_reason is not None, self.is_asked_to_return
-        if self._processes.size > 1:
-            stops, returns = self._processes.any(stops, returns)
+        stops, returns = self._processes.any(stops, returns)
         if stops and self.stop_reason is None:
             self.stop_reason = "another process ended it"
         if returns:
@@ -392,7 +398,7 @@ class Loop:
             return  # the rest is for `_close_run`
         if epoch_ends:
             self._events.epoch_end()
-        if evaluates:
+        if evaluates and self._processes.size > 1:
             self._agree()
         self._commit()
 
@@ -488,11 +494,21 @@ def _read(scalars: Sequence[Tensor]) -> list[float]:
     return [float(value) for value in torch.stack(list(scalars)).tolist()] if scalars else []
 
 
+def _are_finite(scalars: Sequence[Tensor]) -> bool:
+    """Return whether all tensors without dimensions are finite; waits for the device once."""
+    return not scalars or bool(torch.stack(list(scalars)).isfinite().all())
+
+
 def _greatest(tensors: Sequence[Tensor]) -> float:
-    """Return the greatest magnitude in all tensors together, NaN if there is one; waits for the device once."""
+    """Return a bound of all magnitudes that is finite where they are, NaN if there is one; waits for the device once."""
+    present = [tensor for tensor in tensors if tensor.numel()]
     with torch.no_grad():
-        norms = torch._foreach_norm([tensor for tensor in tensors if tensor.numel()], math.inf)
-        return float(torch.stack([norm.float() for norm in norms]).max()) if norms else 0.0
+        for order in (2, math.inf):  # the first is faster, and may overflow
+            norms = torch._foreach_norm(present, order)
+            greatest = float(torch.stack([norm.float() for norm in norms]).max()) if norms else 0.0
+            if math.isfinite(greatest):
+                break
+    return greatest
 
 
 def num_steps_per_epoch(num_batches: int, gradient_accumulation: int) -> int:

@@ -34,6 +34,15 @@ def count_labels(batch: Batch) -> int:
     return int(np.count_nonzero(batch["labels"].numpy() != -100))  # batches are counted on the host
 
 
+def counter_of(split: "MapStyle", count_items: Callable[[Batch], int]) -> Callable[[Batch], int]:
+    """Return what counts the items in batches of `split`: where no label of it is masked, it need not look at them."""
+    if count_items is count_labels and isinstance(split, TensorSplit):
+        labels = split.columns["labels"]
+        if count_labels({"labels": labels}) == labels.numel():
+            return lambda batch: batch["labels"].numel()
+    return count_items
+
+
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """Return a batch from the host on `device`; nothing waits for the copy."""
     if device.type == "cpu":
