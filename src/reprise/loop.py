@@ -500,7 +500,7 @@ def _are_finite(scalars: Sequence[Tensor]) -> bool:
 
 
 def _greatest(tensors: Sequence[Tensor]) -> float:
-    """Return a bound of all magnitudes that is finite where they are, NaN if there is one; waits for the device once."""
+    """Return a bound of all magnitudes, finite if they are, NaN if one is that; waits for the device once."""
     present = [tensor for tensor in tensors if tensor.numel()]
     with torch.no_grad():
         for order in (2, math.inf):  # the first is faster, and may overflow

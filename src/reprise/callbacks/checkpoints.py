@@ -171,7 +171,8 @@ class _Background:
 
     def wait(self) -> None:
         if self._thread is not None:
-            self._thread.join()
+            while self._thread.is_alive():
+                self._thread.join(1.0)  # a signal that comes right before it waits is handled when it wakes
             self._thread = None
         if self._error is not None:
             error, self._error = self._error, None
