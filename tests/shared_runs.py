@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from traced_runs import config_of
 
 import reprise.train
-from reprise.callbacks import Callback, Run
+from reprise.callbacks import Callback, Outcome, Run
 from reprise.command_line import run_command
 from reprise.config import ExperimentConfig
 from reprise.config.composing import Composed
@@ -75,6 +75,13 @@ class StopsAt(Callback):
             run.loop.stop("enough")
 
 
+class SignalsAtTheEnd(Callback):
+    """Has torchrun's signal arrive while how the run ended is recorded."""
+
+    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Shared(NamedTuple):
     """How a run that was shared ended."""
 
@@ -102,6 +109,14 @@ def killed(rank: int, step: int) -> Event:
 
 def signalled(rank: int, step: int) -> Event:
     return Event(rank, step, lambda loop, _: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def signalled_twice(rank: int, step: int) -> Event:
+    def signal_twice(*_: object) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return Event(rank, step, signal_twice)
 
 
 def spoiled(rank: int, step: int) -> Event:

@@ -1,16 +1,19 @@
 """The number of processes does not change the result, and whatever happens to one of them, the run can carry on."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import differences
-from shared_runs import Shared, config, killed, share, signalled, spoiled
+from shared_runs import Shared, config, killed, share, signalled, signalled_twice, spoiled
 from torch import nn
 
 from reprise.building import Task
 from reprise.checkpoint import read_checkpoint
+from reprise.command_line import Interrupted
 from reprise.config import ExperimentConfig
+from reprise.processes import Processes, ProcessLost
 
 THREE: dict[str, Any] = {
     "training__num_microbatches": 3,
@@ -107,6 +110,28 @@ def test_a_process_that_dies_takes_the_others_with_it_at_once(whole: Shared, tmp
     assert differences(dead.facts, whole.facts) == []
 
 
+def test_the_signal_that_torchrun_sends_after_a_death_does_not_hide_why_the_run_ended(tmp_path: Path) -> None:
+    callbacks = {"signals": {"_target_": "shared_runs.SignalsAtTheEnd"}}
+    dead = share(2, config(tmp_path, callbacks=callbacks), killed(1, 6))
+    assert dead.codes == [1, -9]
+    assert dead.said.count("another process of this run is gone") == 1
+    assert dead.run.read_status()["attempts"][0]["status"] == "interrupted"
+
+
+def test_a_signal_that_overtakes_the_news_of_a_death_is_about_the_death() -> None:
+    stopped = Interrupted("by SIGTERM")
+    stopped.__context__ = RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")
+    assert isinstance(Processes(0, 2).explained(stopped), ProcessLost)
+
+
+def test_a_second_signal_is_the_first_one_again(tmp_path: Path) -> None:
+    """torchrun passes on the signal that a scheduler sends to all of its processes."""
+    stopped = share(2, config(tmp_path), signalled_twice(0, 6))
+    assert stopped.codes[0] == 75
+    assert "after step 7, saved. The same command carries on." in stopped.said
+    assert read_checkpoint(stopped.run.last_checkpoint)["step"] == 7
+
+
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_signal_to_one_process_has_all_save_and_return(whole: Shared, tmp_path: Path, rank: int) -> None:
     stopped = share(2, config(tmp_path), signalled(rank, 9))
@@ -121,7 +146,9 @@ def test_a_loss_that_is_no_number_in_one_process_ends_all(tmp_path: Path) -> Non
     spoilt = share(2, config(tmp_path), spoiled(1, 7))
     assert spoilt.codes[0] == 1
     assert spoilt.seconds < 60
-    assert spoilt.said.count("NonFiniteError: train/step_loss is nan at step 8") == 1
+    assert spoilt.said.count("Error: training loss is nan at step 8, with learning rate ") == 1
+    samples = re.findall(r"Error: .* the samples ([\d, ]+) of the training split", spoilt.said)
+    assert [len(set(those.split(", "))) for those in samples] == [16]  # those of all processes
     assert spoilt.run.read_status()["status"] == "failed"
 
 

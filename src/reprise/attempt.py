@@ -26,7 +26,7 @@ from reprise.processes import Processes, ProcessLost
 from reprise.provenance import record_cost, record_determinism, update_provenance
 from reprise.restoring import mend_best, restore
 from reprise.results import shapes, write_results
-from reprise.signals import stopped_by_signals
+from reprise.signals import ignore_signals, stopped_by_signals
 from reprise.storage import storage_failures_told
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def attempt(run: Run, config: ExperimentConfig, build: Build = build_task) -> No
         InputError: if the config cannot be carried out.
         Interrupted: if a signal stopped it after saving.
     """
+    run.stoppable.is_shared = run.processes.size > 1
     with stopped_by_signals(run.stoppable):
         _attempt(run, config, build)
 
@@ -54,6 +55,9 @@ def _attempt(run: Run, config: ExperimentConfig, build: Build) -> None:
         with storage_failures_told(directory.path), nondeterministic_operations_noted(note):
             _carry_out(run, config, build)
     except BaseException as stopped_by:
+        if run.processes.size > 1 and run.processes.is_first:
+            # torchrun ends all when one of them ends, and this one is to record and to say why.
+            ignore_signals()
         error = run.processes.explained(stopped_by)
     outcome: Outcome = "completed"
     if isinstance(error, KeyboardInterrupt | ProcessLost):

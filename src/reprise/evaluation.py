@@ -39,8 +39,11 @@ def evaluate(
     computes only in all processes at once.
 
     Raises:
-        EvaluationStopped: if `should_stop` says so, which is asked before each batch.
+        EvaluationStopped: if `should_stop` says so, which is asked at the beginning and before each batch. All
+            processes must be told the same: those that go on would wait for those that do not.
     """
+    if should_stop():
+        raise EvaluationStopped  # a process whose share is empty has no batch before which it would ask
     model.eval()
     for metric in metrics.values():
         metric.reset()

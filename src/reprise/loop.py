@@ -262,7 +262,8 @@ class Loop:
     def interrupt(self, reason: str) -> None:
         """Return from `run` after this step's commit, without its evaluation; the same state carries on later.
 
-        Where several processes train together, all of them return, and after the evaluation.
+        Where several processes train together, all of them return: after the step that is under way, or after the
+        evaluation.
         """
         self._asked_to_return = reason
         if self._processes.size == 1:

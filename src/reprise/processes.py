@@ -70,10 +70,13 @@ class Processes:
 
     def explained(self, error: BaseException) -> BaseException:
         """Return what an error comes down to: a `ProcessLost` if it is about the connection to another process."""
-        if self.size == 1 or not isinstance(error, RuntimeError) or not _CONNECTION.search(str(error)):
+        cause: BaseException | None = error
+        if isinstance(error, KeyboardInterrupt):  # torchrun's signal may overtake the news that a process is gone
+            cause = error.__context__
+        if self.size == 1 or not isinstance(cause, RuntimeError) or not _CONNECTION.search(str(cause)):
             return error
         lost = ProcessLost("another process of this run is gone; torchrun says which. The same command carries on")
-        lost.__cause__ = error
+        lost.__cause__ = cause
         return lost
 
     def share(self, num: int) -> range:

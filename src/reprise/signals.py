@@ -30,6 +30,9 @@ class Stoppable:
     saving: Saving | None = None
     stops_at_once: bool = False
     """Whether there was a signal while the step was finished and saved for another one."""
+    is_shared: bool = False
+    """Whether several processes work on it. A scheduler may send a signal to all of them and to torchrun, which passes
+    it on; so a second one is the first one again. Those that do not end are killed by torchrun."""
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
@@ -37,6 +40,8 @@ class Stoppable:
             raise Interrupted(f"by {name}")
         if not self.saving.is_asked_to_return:
             self.saving.interrupt(name)
+            return
+        if self.is_shared:
             return
         self.stops_at_once = True
         raise Interrupted(f"by {name} at once, with the last checkpoint as it was", at_once=True)
@@ -51,7 +56,14 @@ def stopped_by_signals(stoppable: Stoppable | None = None) -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """Have no signal change how this process ends, from now on; `stopped_by_signals` leaves it at that."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave_signals_to_the_parent(worker: int = 0) -> None:
