@@ -153,6 +153,17 @@ def test_a_loss_that_is_no_number_in_one_process_ends_all(tmp_path: Path) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("changes", [{}, {"training__parallel": "fsdp"}])
+def test_a_loss_that_is_no_number_in_one_process_has_all_skip_the_step(tmp_path: Path, changes: dict[str, Any]) -> None:
+    skipping = share(
+        2, config(tmp_path, training__on_nonfinite="skip", training__gradient_clip=None, **changes), spoiled(1, 7)
+    )
+    assert all_done(skipping) == []
+    assert skipping.said.count("skipped: training loss is nan at step 8") == 1
+    assert read_checkpoint(skipping.run.last_checkpoint)["loop_state"]["num_skipped"] == 1
+
+
+@pytest.mark.long
 def test_who_ends_training_early_ends_it_in_all_processes(tmp_path: Path) -> None:
     """Early stopping acts in every process; another callback says so in the first one only."""
     stops = {"stops": {"_target_": "shared_runs.StopsAt", "step": 7}}

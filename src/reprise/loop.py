@@ -201,7 +201,7 @@ class Loop:
         norms = [norm for _, norm, _ in unread if norm is not None and not self.scales_loss]
         if not _are_finite([loss for loss, _, _ in unread] + norms):
             self._raise_first_nonfinite(unread)
-        if weights and not math.isfinite(greatest := _greatest(self._parameters)):
+        if weights and not math.isfinite(greatest := _greatest(self._parameters, self._processes)):
             # Where nothing is clipped nobody has seen the gradient that did it.
             raise self._nonfinite("a weight", greatest, self.step, self.optimizer.param_groups[0]["lr"])
 
@@ -353,7 +353,7 @@ class Loop:
         if self._scaler is None:  # a scaler leaves steps with other gradients out itself, and falls
             gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             norm = self.gradient_norm
-            values["gradient norm"] = nn.utils.get_total_norm(gradients) if norm is None else norm
+            values["gradient norm"] = _whole(nn.utils.get_total_norm(gradients)) if norm is None else norm
         for name, value in zip(values, _read(list(values.values())), strict=True):
             if not math.isfinite(value):
                 logger.warning("skipped: %s", self._nonfinite(name, value, self.step + 1, rate))
@@ -462,7 +462,7 @@ def clip_gradients(
     """
     gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
     if len({(gradient.dtype, gradient.get_device()) for gradient in gradients}) != 1:
-        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        return _whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     if hasattr(norm, "full_tensor"):  # each process has a part of every gradient
         norm, divide = norm.full_tensor(), None
@@ -500,16 +500,26 @@ def _are_finite(scalars: Sequence[Tensor]) -> bool:
     return not scalars or bool(torch.stack(list(scalars)).isfinite().all())
 
 
-def _greatest(tensors: Sequence[Tensor]) -> float:
-    """Return a bound of all magnitudes, finite if they are, NaN if one is that; waits for the device once."""
-    present = [tensor for tensor in tensors if tensor.numel()]
+def _whole(tensor: Tensor) -> Tensor:
+    """Return a tensor that is computed from a sharded model's parts as every process would read it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _greatest(tensors: Sequence[Tensor], processes: Processes) -> float:
+    """Return a bound of all magnitudes, finite if they are, NaN if one is that; waits for the device once.
+
+    It is the same in all processes, also where each has a part of every tensor. A maximum that gloo computes over them
+    would not be NaN.
+    """
+    parts: list[Tensor] = [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
+    present = [part for part in parts if part.numel()]  # of a small parameter a process may have nothing
     with torch.no_grad():
         for order in (2, math.inf):  # the first is faster, and may overflow
-            norms = torch._foreach_norm(present, order)
+            norms = torch._foreach_norm(present, order) if present else ()
             greatest = float(torch.stack([norm.float() for norm in norms]).max()) if norms else 0.0
             if math.isfinite(greatest):
                 break
-    return greatest
+    return greatest if processes.size == 1 else float(processes.rows(torch.tensor([greatest])).max())
 
 
 def num_steps_per_epoch(num_batches: int, gradient_accumulation: int) -> int:
