@@ -82,6 +82,20 @@ class SignalsAtTheEnd(Callback):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+class SpoilsAPart(Callback):
+    """After a step, one process's part of a sharded weight is no number."""
+
+    on_every_process = True
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_step_end(self, run: Run) -> None:
+        if run.loop.step == self._step and run.processes.rank == 1:
+            part = next(run.model.parameters()).to_local()  # type: ignore[operator]
+            part.detach().fill_(float("nan"))
+
+
 class Shared(NamedTuple):
     """How a run that was shared ended."""
 

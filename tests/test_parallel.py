@@ -164,6 +164,15 @@ def test_a_loss_that_is_no_number_in_one_process_has_all_skip_the_step(tmp_path:
 
 
 @pytest.mark.long
+def test_a_weight_that_is_no_number_in_one_part_ends_all(tmp_path: Path) -> None:
+    callbacks = {"spoils": {"_target_": "shared_runs.SpoilsAPart", "step": 8}}
+    spoilt = share(2, config(tmp_path, training__parallel="fsdp", training__gradient_clip=None, callbacks=callbacks))
+    assert spoilt.codes[0] == 1
+    assert spoilt.said.count("Error: a weight is nan at step 8") == 1
+    assert read_checkpoint(spoilt.run.last_checkpoint)["step"] == 5
+
+
+@pytest.mark.long
 def test_who_ends_training_early_ends_it_in_all_processes(tmp_path: Path) -> None:
     """Early stopping acts in every process; another callback says so in the first one only."""
     stops = {"stops": {"_target_": "shared_runs.StopsAt", "step": 7}}
