@@ -212,7 +212,7 @@ class RayLauncher(SweepLauncher):
         size = {"num_cpus": num * num_cpus} if self._address is None else {}
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # jobs share cores
         ray.init(
-            address=self._address or "local", include_dashboard=False, log_to_driver=False, logging_level=30, **size
+            address=self._address or "local", include_dashboard=False, log_to_driver=False, logging_level=40, **size
         )
         try:
             yield from outcomes(
