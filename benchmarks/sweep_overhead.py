@@ -46,6 +46,8 @@ def contestant(how: str, num_jobs: int) -> Contestant:
         "training.max_steps=2",
         "num_threads=1",
     )
+    if how == "hydra":
+        overrides += ("hydra/sweeper=basic", "hydra/launcher=basic")
     seeds = ",".join(map(str, range(num_jobs)))
     return Contestant(
         f"{how} {num_jobs}", (script, "{report}", how, "-m", *reprise_command()[1:], *overrides, f"seed={seeds}")
