@@ -23,9 +23,15 @@ class TimedCheckpoints(Checkpoints):
     """Checkpoints, with the time for which they hold up the training thread; the process ends after `leave_after`."""
 
     def __init__(
-        self, report: str, leave_after: int, every_epochs: int | None = None, every_steps: int | None = None
+        self,
+        report: str,
+        leave_after: int,
+        every_epochs: int | None = None,
+        every_steps: int | None = None,
+        keep: int | None = None,
+        background: bool = True,
     ) -> None:
-        super().__init__(every_epochs, every_steps)
+        super().__init__(every_epochs, every_steps, background, keep)
         self._report = Path(report)
         self._leave_after = leave_after
         self._commits: list[tuple[float, float]] = []
