@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -169,7 +170,13 @@ def attempt(arguments: tuple[str, ...], names: tuple[str, ...], configs: Path = 
 
     out, err = io.StringIO(), io.StringIO()
     with tempfile.TemporaryDirectory() as directory:
-        with _process_as_it_was(directory), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            _process_as_it_was(directory),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            warnings.simplefilter("default")  # Hydra warns of some files; that is no error outside of tests
             sys.argv = ["scripts/train.py", *arguments]
             code: Any = None
             try:
@@ -192,6 +199,7 @@ def attempt(arguments: tuple[str, ...], names: tuple[str, ...], configs: Path = 
 
 def check_command(given: tuple[str, ...]) -> None:
     keys = [re.split(r"[./]", override.partition("=")[0].lstrip("+~"))[-1] for override in given]
+    keys += [switch.partition("=")[2] for switch in given if switch.startswith("-")]
     assert attempt((*QUICK, "output_dir=outputs", *given), (*filter(None, keys), *given)) == []
 
 
