@@ -34,6 +34,7 @@ from reprise.checkpoint import CheckpointError, content_hash, read_checkpoint
 from reprise.config.composing import Composed
 from reprise.loop import Loop
 from reprise.metrics import ClassificationMetrics
+from reprise.optimizer_step import OptimizerStep
 from reprise.provenance import read_provenance
 from reprise.run_directory import RunDirectory
 from reprise.schedules import Schedule
@@ -344,7 +345,7 @@ def _announce_instants(output_dir: Path, reach: Callable[..., None]) -> None:
     for name, position in (("mkdir", 0), ("fsync", 0), ("replace", 1), ("rename", 1), ("ftruncate", 0)):
         before(os, name, verb(name, position))
     for owner, name, what in (
-        (Loop, "_train_on", "forward pass of training"),
+        (OptimizerStep, "_train_on", "forward pass of training"),
         (ClassificationMetrics, "update", "batch of an evaluation"),
         (torch.optim.AdamW, "step", "optimizer"),
         (Schedule, "step", "schedule"),

@@ -9,7 +9,8 @@ from tiny_loop import RecordedEvents, make_loop, make_split, validate
 
 from reprise.checkpoint import content_hash, load_checkpoint, save_checkpoint
 from reprise.data import TensorSplit
-from reprise.loop import Best, NonFiniteError, num_steps_per_epoch, num_total_steps
+from reprise.finiteness import NonFiniteError
+from reprise.loop import Best, num_steps_per_epoch, num_total_steps
 from reprise.optimizers import AdamW
 from reprise.randomness import numpy_generator, restore_rng_state
 from reprise.schedules import ConstantSchedule, LinearSchedule

@@ -29,7 +29,7 @@ import reprise.checkpoint
 import reprise.data.loading
 import reprise.evaluation
 import reprise.export
-import reprise.loop
+import reprise.optimizer_step
 import reprise.restoring
 from reprise.callbacks import Run
 from reprise.callbacks.checkpoints import Checkpoints
@@ -78,7 +78,7 @@ def do_nothing(*_: Any, **__: Any) -> None: ...
 
 def stream_steps() -> None:
     """Draw in each step from wherever the global generators stand, and do not restore them."""
-    reprise.loop.seed_globals = do_nothing
+    reprise.optimizer_step.seed_globals = do_nothing
     reprise.restoring.restore_rng_state = do_nothing
 
 
@@ -312,7 +312,7 @@ def _facts(path: Path, prepare: Callable[[], None], overrides: tuple[str, ...]) 
 
 
 def stream_steps_only() -> None:
-    reprise.loop.seed_globals = do_nothing
+    reprise.optimizer_step.seed_globals = do_nothing
 
 
 def draw_in_evaluation() -> None:

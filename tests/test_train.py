@@ -18,7 +18,8 @@ from reprise.checkpoint import CheckpointError, content_hash, read_checkpoint
 from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError
 from reprise.data import fingerprint
-from reprise.loop import Loop, NonFiniteError
+from reprise.finiteness import NonFiniteError
+from reprise.loop import Loop
 from reprise.randomness import numpy_generator
 from reprise.run_directory import RunDirectory
 from reprise.train import resume, train

@@ -15,7 +15,7 @@ import pytest
 import tiny_parts
 import torch
 
-import reprise.loop
+import reprise.optimizer_step
 from reprise.checkpoint import content_hash
 from reprise.config import ExperimentConfig
 from reprise.config.composing import Composed
@@ -169,7 +169,7 @@ def assert_parts_at(verdict: Verdict, true_step: int | None) -> None:
 
 def use_other_kernels(monkeypatch: pytest.MonkeyPatch, from_step: int) -> None:
     """Make gradients differ in the last bits from a step on, as another library or machine would."""
-    clip, calls = reprise.loop.clip_gradients, [0]
+    clip, calls = reprise.optimizer_step.clip_gradients, [0]
 
     def clip_otherwise(parameters: Any, *arguments: Any) -> torch.Tensor:
         calls[0] += 1
@@ -178,4 +178,4 @@ def use_other_kernels(monkeypatch: pytest.MonkeyPatch, from_step: int) -> None:
                 parameter.grad.mul_(1 + 2**-10)
         return clip(parameters, *arguments)
 
-    monkeypatch.setattr("reprise.loop.clip_gradients", clip_otherwise)
+    monkeypatch.setattr("reprise.optimizer_step.clip_gradients", clip_otherwise)

@@ -5,9 +5,7 @@ resumed loop carries on by arithmetic.
 """
 
 import contextlib
-import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -15,26 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from reprise.accumulation import Accumulation
-from reprise.data import Batch, count_labels, on_device
+from reprise.data import Batch, count_labels
 from reprise.data.loading import Batches
 from reprise.evaluation import EvaluationStopped
-from reprise.failures import RunFailure
+from reprise.finiteness import FiniteWatch, NonFiniteError, finite
+from reprise.optimizer_step import OptimizerStep, Scheduler
 from reprise.processes import ALONE, Processes
-from reprise.randomness import address, seed_globals
-
-logger = logging.getLogger(__name__)
-
-_MOST_UNREAD = 256  # losses and norms on the device that nobody has looked at
-_MOST_SAMPLES_SHOWN = 100
-
-
-class Scheduler(Protocol):
-    """What a learning rate schedule is to the loop; those of `torch.optim.lr_scheduler` fit."""
-
-    def step(self) -> None: ...
-    def get_last_lr(self) -> list[Any]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
 class Events(Protocol):
@@ -45,10 +29,6 @@ class Events(Protocol):
     def eval_end(self, metrics: Mapping[str, float]) -> None: ...
     def epoch_end(self) -> None: ...
     def commit(self) -> None: ...
-
-
-class NonFiniteError(RunFailure, ArithmeticError):
-    """A loss, gradient or metric is not a finite number."""
 
 
 @dataclass(frozen=True)
@@ -137,28 +117,35 @@ class Loop:
         self._batches = batches
         self._evaluate = evaluate
         self._events = events
-        self._seed = seed
         self._gradient_accumulation = gradient_accumulation
-        self._gradient_clip = gradient_clip
         self._eval_every_steps = eval_every_steps
-        self._device = device
-        self._autocast = autocast
         self._scaler = scaler
         self._skips_nonfinite = on_nonfinite == "skip"
-        self._unread: list[tuple[Tensor, Tensor | None, float]] = []
-        """Loss, gradient norm and learning rate of the last steps, which nobody has looked at yet."""
-        self._count_items = count_items
         if accumulation is None and gradient_accumulation > 1:
             accumulation = Accumulation(model, gradient_accumulation)
         self._accumulation = accumulation
-        self._forward = model if accumulation is None else accumulation.spread.forward
         self._processes = processes
+        self._watch = FiniteWatch(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lambda step: batches.samples(*self._batch_numbers(step)),
+            ignores_gradients=scaler is not None,
+            processes=processes,
+        )
+        self._optimizer_step = OptimizerStep(
+            model,
+            optimizer,
+            scheduler,
+            self._watch,
+            seed=seed,
+            device=device,
+            autocast=autocast,
+            scaler=scaler,
+            gradient_clip=gradient_clip,
+            count_items=count_items,
+            accumulation=accumulation,
+            skips_nonfinite=self._skips_nonfinite,
+        )
         self._asked_to_return: str | None = None
-        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._on_host = device.type == "cpu"
-        # A scaler has a use of its own for what an optimizer divides by; a step that is skipped would leave it behind.
-        can_divide = scaler is None and on_nonfinite == "stop"
-        self._divide = getattr(optimizer, "divide_gradients", None) if can_divide else None
         # Sums since the last evaluation; on the device, so that adding to them does not wait for it.
         self._loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
         self._num_items = 0
@@ -196,34 +183,9 @@ class Loop:
         Raises:
             NonFiniteError: if not, with the first step where they are not.
         """
-        unread, self._unread = self._unread, []
-        # With a scaler steps whose gradients are not finite are left out.
-        norms = [norm for _, norm, _ in unread if norm is not None and not self.scales_loss]
-        if not _are_finite([loss for loss, _, _ in unread] + norms):
-            self._raise_first_nonfinite(unread)
-        if weights and not math.isfinite(greatest := _greatest(self._parameters, self._processes)):
-            # Where nothing is clipped nobody has seen the gradient that did it.
-            raise self._nonfinite("a weight", greatest, self.step, self.optimizer.param_groups[0]["lr"])
-
-    def _raise_first_nonfinite(self, unread: Sequence[tuple[Tensor, Tensor | None, float]]) -> None:
-        first = self.step - len(unread) + 1
-        values = {"training loss": _read([loss for loss, _, _ in unread])}
-        if not self.scales_loss:
-            values["gradient norm"] = _read([norm for _, norm, _ in unread if norm is not None])
-        for position, (*_, rate) in enumerate(unread):
-            for name, found in values.items():
-                if found and not math.isfinite(found[position]):
-                    raise self._nonfinite(name, found[position], first + position, rate)
-
-    def _nonfinite(self, name: str, value: float, step: int, rate: float) -> NonFiniteError:
-        samples = self._batches.samples(*self._batch_numbers(step))
-        shown = ", ".join(map(str, samples[:_MOST_SAMPLES_SHOWN]))
-        more = f" and {len(samples) - _MOST_SAMPLES_SHOWN} more" if len(samples) > _MOST_SAMPLES_SHOWN else ""
-        return NonFiniteError(
-            f"{name} is {value} at step {step}, with learning rate {rate:g} and the samples {shown}{more} of the "
-            "training split; a smaller training.learning_rate or training.gradient_clip may help, and "
-            "training.on_nonfinite=skip leaves such steps out"
-        )
+        self._watch.check()
+        if weights:
+            self._watch.check_weights(self.step, self.optimizer.param_groups[0]["lr"])
 
     def _batch_numbers(self, step: int) -> tuple[int, int]:
         """Return the number in the whole run of the first batch of a step, counted from 1, and how many it has."""
@@ -311,71 +273,15 @@ class Loop:
     def _train_step(self, microbatches: list[Batch]) -> None:
         if not self.model.training:
             self.model.train()
-        counts = [self._count_items(batch) for batch in microbatches]
-        buffers = [buffer.clone() for buffer in self.model.buffers()] if self._skips_nonfinite else []
-        if self._accumulation is None:
-            (num_items,) = counts
-            self.loss = self._train_on(microbatches[0], 0, 1.0)
+        make = self._optimizer_step
+        make(self.step, microbatches, self._batch_numbers(self.step + 1)[1])
+        self.step += 1
+        self.loss, self.gradient_norm = make.loss, make.gradient_norm
+        if self.loss is None:
+            self.num_skipped += 1
         else:
-            _, num = self._batch_numbers(self.step + 1)
-            self.loss, num_items = self._accumulation.train(microbatches, counts, num, self._train_on)
-            # Whichever microbatches were trained on here, the random state is the same afterwards.
-            seed_globals(address(self._seed, "step", self.step))
-        with torch.no_grad():
-            if self._scaler is not None:
-                self._scaler.unscale_(self.optimizer)
-            if self._gradient_clip is not None:
-                self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip, self._divide)
-            rate = self.optimizer.param_groups[0]["lr"]
-            is_skipped = self._skips_nonfinite and self._skip_if_nonfinite(buffers, rate)
-            if self._scaler is None:
-                if not is_skipped:
-                    self.optimizer.step()
-            else:
-                self._scaler.step(self.optimizer)
-                self._scaler.update()
-            for parameter in self._parameters:
-                parameter.grad = None
-            self.scheduler.step()
-            self.step += 1
-            if is_skipped:
-                return
-            self._loss_sum.add_(self.loss, alpha=num_items)
-            self._num_items += num_items
-            self._unread.append((self.loss, self.gradient_norm, rate))
-            if len(self._unread) == _MOST_UNREAD:
-                self.check_finite()
-
-    def _skip_if_nonfinite(self, buffers: Sequence[Tensor], rate: float) -> bool:
-        """Wait for the device; if loss or gradients are not finite take back what the forward pass did, and say so."""
-        assert self.loss is not None
-        values = {"training loss": self.loss}
-        if self._scaler is None:  # a scaler leaves steps with other gradients out itself, and falls
-            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-            norm = self.gradient_norm
-            values["gradient norm"] = _whole(nn.utils.get_total_norm(gradients)) if norm is None else norm
-        for name, value in zip(values, _read(list(values.values())), strict=True):
-            if not math.isfinite(value):
-                logger.warning("skipped: %s", self._nonfinite(name, value, self.step + 1, rate))
-                for buffer, before in zip(self.model.buffers(), buffers, strict=True):
-                    buffer.copy_(before)
-                self.num_skipped += 1
-                self.loss = self.gradient_norm = None
-                return True
-        return False
-
-    def _train_on(self, host_batch: Batch, index: int, weight: float) -> Tensor:
-        """Add the gradients of the loss of microbatch `index` times `weight`, and return that loss."""
-        batch = host_batch if self._on_host else on_device(host_batch, self._device)
-        # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
-        seed_globals(address(self._seed, "step", self.step, index))
-        with self._autocast():
-            loss: Tensor = self._forward(**batch).loss
-        if weight != 1.0:
-            loss = loss * weight
-        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-        # A CUDA graph writes its results to the same memory again.
-        return loss.detach() if self._on_host else loss.detach().clone()
+            self._loss_sum.add_(self.loss, alpha=make.num_items)
+            self._num_items += make.num_items
 
     def _agree(self) -> None:
         """Have every process do what one of them was told: to end training, or to return."""
@@ -450,76 +356,6 @@ class Loop:
         self.log(metrics)
         self._events.eval_end(metrics)
         return True
-
-
-def clip_gradients(
-    parameters: Sequence[nn.Parameter], max_norm: float, divide: Callable[[Tensor], bool] | None = None
-) -> Tensor:
-    """Scale all gradients so that their L2 norm together is `max_norm` at most; return the norm before.
-
-    They are divided by `max(1, norm / max_norm)`: by `divide`, if it can, and otherwise here. An optimizer that divides
-    them as it reads them saves a pass over all of them.
-    """
-    gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
-    if len({(gradient.dtype, gradient.get_device()) for gradient in gradients}) != 1:
-        return _whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    if hasattr(norm, "full_tensor"):  # each process has a part of every gradient
-        norm, divide = norm.full_tensor(), None
-        gradients = [gradient.to_local() for gradient in gradients]  # type: ignore[attr-defined]
-    if norm.is_cpu:
-        if norm.item() <= max_norm:  # reading it waits for nothing here
-            return norm
-        ratio = norm / max_norm
-    else:
-        ratio = (norm / max_norm).clamp_(min=1.0)
-    if divide is None or not divide(ratio):
-        torch._foreach_div_(gradients, ratio)
-    return norm
-
-
-def finite(value: Tensor | float, name: str, step: int) -> float:
-    """Return `value` as a float.
-
-    Raises:
-        NonFiniteError: if it is NaN or infinite.
-    """
-    number = float(value)
-    if not math.isfinite(number):
-        raise NonFiniteError(f"{name} is {number} at step {step}; a smaller training.learning_rate may help")
-    return number
-
-
-def _read(scalars: Sequence[Tensor]) -> list[float]:
-    """Return the values of tensors without dimensions of one kind; waits for the device once."""
-    return [float(value) for value in torch.stack(list(scalars)).tolist()] if scalars else []
-
-
-def _are_finite(scalars: Sequence[Tensor]) -> bool:
-    """Return whether all tensors without dimensions are finite; waits for the device once."""
-    return not scalars or bool(torch.stack(list(scalars)).isfinite().all())
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """Return a tensor that is computed from a sharded model's parts as every process would read it."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def _greatest(tensors: Sequence[Tensor], processes: Processes) -> float:
-    """Return a bound of all magnitudes, finite if they are, NaN if one is that; waits for the device once.
-
-    It is the same in all processes, also where each has a part of every tensor. A maximum that gloo computes over them
-    would not be NaN.
-    """
-    parts: list[Tensor] = [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
-    present = [part for part in parts if part.numel()]  # of a small parameter a process may have nothing
-    with torch.no_grad():
-        for order in (2, math.inf):  # the first is faster, and may overflow
-            norms = torch._foreach_norm(present, order) if present else ()
-            greatest = float(torch.stack([norm.float() for norm in norms]).max()) if norms else 0.0
-            if math.isfinite(greatest):
-                break
-    return greatest if processes.size == 1 else float(processes.rows(torch.tensor([greatest])).max())
 
 
 def num_steps_per_epoch(num_batches: int, gradient_accumulation: int) -> int:

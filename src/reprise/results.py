@@ -10,8 +10,8 @@ from reprise.checkpoint import content_hash, load_checkpoint
 from reprise.config import InputError
 from reprise.config.problems import instead
 from reprise.data import Batch, on_device
+from reprise.finiteness import finite
 from reprise.lookup import at
-from reprise.loop import finite
 from reprise.randomness import address
 from reprise.run_directory import RunDirectory
 

@@ -4,7 +4,7 @@ from tiny_loop import make_run
 from reprise.callbacks import Callback
 from reprise.callbacks.checkpoints import Checkpoints
 from reprise.checkpoint import HostCopy, content_hash, read_checkpoint
-from reprise.loop import NonFiniteError
+from reprise.finiteness import NonFiniteError
 
 
 class RecordCheckpoints(Callback):

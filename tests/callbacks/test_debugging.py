@@ -14,7 +14,7 @@ from reprise.callbacks.anomalies import Anomalies
 from reprise.callbacks.checkpoints import Checkpoints
 from reprise.callbacks.one_batch import NotLearned, OneBatch
 from reprise.callbacks.profile import Profile
-from reprise.loop import NonFiniteError
+from reprise.finiteness import NonFiniteError
 from reprise.models import ModelOutput
 
 LEARNED = (*TINY, "model.hidden_size=64", "model.intermediate_size=64", "model.label_smoothing=0.1")

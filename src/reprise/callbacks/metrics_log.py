@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.config import PositiveInt
-from reprise.loop import NonFiniteError, finite
+from reprise.finiteness import NonFiniteError, finite
 from reprise.metrics import MetricEntry, MetricsLogger, timestamp
 
 _SECONDS_BETWEEN_WRITES = 1.0
