@@ -279,6 +279,20 @@ def test_callback_that_fails_at_the_end_never_makes_a_run_complete(
     assert status["reason"].startswith(reason)
 
 
+def test_callback_that_did_not_start_hears_nothing_of_the_end(
+    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("reprise.callbacks.run_layout.RunLayout.on_run_start", failing)
+    with pytest.raises(OSError, match="no space left"):
+        train_tiny("tracker=tensorboard")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "the run failed: no space left"
+    ]
+
+
 def test_run_that_failed_after_training_finishes_without_training_again(
     tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from reprise.accumulation import Accumulation
 from reprise.building import Task, build_task, choose_device, num_microbatches
-from reprise.callbacks import CallbackEvents, Outcome, Run
+from reprise.callbacks import Callback, CallbackEvents, Outcome, Run
 from reprise.command_line import Interrupted
 from reprise.config import ExperimentConfig, InputError
 from reprise.config.secrets import hidden_in_text
@@ -35,7 +35,7 @@ Build = Callable[[ExperimentConfig, Sequence[str], Processes], Task]
 
 
 def attempt(run: Run, config: ExperimentConfig, build: Build = build_task) -> None:
-    """Work on the run until it is complete, or until something stops it; every callback hears how it ended.
+    """Work on the run until it is complete, or until something stops it; every callback that started hears how it ended.
 
     `config` says what to `build`; `run.config` is what is recorded. Of several processes the first one records.
 
@@ -50,10 +50,11 @@ def attempt(run: Run, config: ExperimentConfig, build: Build = build_task) -> No
 
 def _attempt(run: Run, config: ExperimentConfig, build: Build) -> None:
     directory, error = run.directory, None
+    started: dict[str, Callback] = {}
     try:
         note = partial(record_determinism, directory.provenance) if run.processes.is_first else _forget
         with storage_failures_told(directory.path), nondeterministic_operations_noted(note):
-            _carry_out(run, config, build)
+            _carry_out(run, config, build, started)
     except BaseException as stopped_by:
         if run.processes.size > 1 and run.processes.is_first:
             # torchrun ends all when one of them ends, and this one is to record and to say why.
@@ -66,7 +67,7 @@ def _attempt(run: Run, config: ExperimentConfig, build: Build) -> None:
         outcome = "failed"
         if not isinstance(error, InputError):
             logger.error("the run failed: %s", error, exc_info=error)
-    for name, callback in run.callbacks.items():
+    for name, callback in started.items():
         try:
             callback.on_run_end(run, outcome)
         except KeyboardInterrupt as stopped_by:
@@ -76,7 +77,7 @@ def _attempt(run: Run, config: ExperimentConfig, build: Build) -> None:
             logger.exception("callback %s failed at the end of the run", name)
             if error is None:
                 error, outcome = raised, "failed"
-    for name, callback in reversed(list(run.callbacks.items())):
+    for name, callback in reversed(started.items()):
         try:
             callback.on_close(run, outcome)
         except KeyboardInterrupt as stopped_by:
@@ -99,11 +100,12 @@ def _attempt(run: Run, config: ExperimentConfig, build: Build) -> None:
         raise error
 
 
-def _carry_out(run: Run, config: ExperimentConfig, build: Build) -> None:
+def _carry_out(run: Run, config: ExperimentConfig, build: Build, started: dict[str, Callback]) -> None:
     is_first = run.processes.is_first
     meter = CostMeter(choose_device(config.training.device, run.processes))
-    for callback in run.callbacks.values():
+    for name, callback in run.callbacks.items():
         callback.on_run_start(run)
+        started[name] = callback
     logger.info("run directory: %s", run.directory.path)
     task = build(config, config.trusted_packages, run.processes)
     run.data, run.model, run.device = task.data, task.model, task.device
