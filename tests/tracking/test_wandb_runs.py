@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,13 @@ from reprise.train import train
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 # The end waits for the server; here for a busy machine, too.
-PATIENT = ("tracker=wandb", "tracker.wandb.seconds_at_end=300", "training.log_every_steps=1", "run_id=one")
+PATIENT = (
+    "tracker=wandb",
+    "tracker.wandb.seconds_at_end=300",
+    "tracker.wandb.seconds_when_stopped=300",
+    "training.log_every_steps=1",
+    "run_id=one",
+)
 
 
 @pytest.fixture
@@ -141,6 +148,20 @@ def test_resumed_run_goes_on_in_the_same_run_of_the_server(
     assert len(server.run_ids) == 2
     assert len(set(server.run_ids)) == 1
     assert server.exit_codes == [1, 0]
+
+
+def test_a_run_that_is_told_to_stop_does_not_wait_long_for_a_server_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "300")
+    interrupt_at(4, monkeypatch)
+    started = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as hanging, pytest.raises(Interrupted):
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{hanging.getsockname()[1]}")
+        train(compose(*TINY, *PATIENT, "tracker.wandb.seconds_when_stopped=0.5", f"output_dir={tmp_path}"))
+    assert time.monotonic() - started < 100  # `seconds_at_end` are 300
+    assert "not everything was sent; later, python scripts/sync.py" in caplog.text
 
 
 @pytest.mark.long

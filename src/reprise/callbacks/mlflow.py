@@ -18,10 +18,16 @@ class MLflow(RemoteTracker):
     package = "mlflow"
     destination = "reprise.tracking.mlflow.MLflow"
 
-    def __init__(self, experiment: str, tracking_uri: str | None = None, seconds_at_end: PositiveFloat = 60.0) -> None:
+    def __init__(
+        self,
+        experiment: str,
+        tracking_uri: str | None = None,
+        seconds_at_end: PositiveFloat = 60.0,
+        seconds_when_stopped: PositiveFloat = 10.0,
+    ) -> None:
         if tracking_uri is not None:
             _check(tracking_uri)
-        super().__init__(seconds_at_end, experiment=experiment, tracking_uri=tracking_uri)
+        super().__init__(seconds_at_end, seconds_when_stopped, experiment=experiment, tracking_uri=tracking_uri)
 
     def folder(self, directory: RunDirectory) -> Path:
         return directory.mlflow

@@ -23,7 +23,8 @@ logger = logging.getLogger("reprise")
 class RemoteTracker(Callback):
     """Starts `reprise.tracking.worker`, which reads `metrics.jsonl`; says when it may, and when the run has ended.
 
-    Whatever happens to that process or to the server, the run goes on. Its end waits `seconds_at_end` at most.
+    Whatever happens to that process or to the server, the run goes on. Its end waits `seconds_at_end` at most, and
+    `seconds_when_stopped` after a signal: who sent it kills soon.
     """
 
     package: ClassVar[str]
@@ -31,7 +32,7 @@ class RemoteTracker(Callback):
     destination: ClassVar[str]
     """Dotted path of a `reprise.tracking.Destination`."""
 
-    def __init__(self, seconds_at_end: float, **arguments: Any) -> None:
+    def __init__(self, seconds_at_end: float, seconds_when_stopped: float, **arguments: Any) -> None:
         """`arguments`: those of the destination, as JSON holds them.
 
         Raises:
@@ -43,6 +44,7 @@ class RemoteTracker(Callback):
                 f"uv sync --extra {self.package}, or pip install -e '.[{self.package}]'"
             )
         self._seconds_at_end = seconds_at_end
+        self._seconds_when_stopped = seconds_when_stopped
         self._arguments = arguments
         self._process: subprocess.Popen[str] | None = None
         self._is_told = False
@@ -60,7 +62,8 @@ class RemoteTracker(Callback):
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         if self._is_told or outcome == "completed":
-            if not self._end(outcome, self._seconds_at_end):
+            seconds = self._seconds_when_stopped if outcome == "interrupted" else self._seconds_at_end
+            if not self._end(outcome, seconds):
                 logger.warning(
                     "%s: not everything was sent; later, python scripts/sync.py %s sends the rest",
                     self.package,

@@ -25,8 +25,10 @@ class WandB(RemoteTracker):
         mode: Literal["online", "offline"] | None = None,
         tags: Sequence[str] = (),
         seconds_at_end: PositiveFloat = 60.0,
+        seconds_when_stopped: PositiveFloat = 10.0,
     ) -> None:
-        super().__init__(seconds_at_end, project=project, entity=entity, mode=mode, tags=list(tags))
+        arguments = {"project": project, "entity": entity, "mode": mode, "tags": list(tags)}
+        super().__init__(seconds_at_end, seconds_when_stopped, **arguments)
 
     def folder(self, directory: RunDirectory) -> Path:
         return directory.wandb
