@@ -35,7 +35,7 @@ Build = Callable[[ExperimentConfig, Sequence[str], Processes], Task]
 
 
 def attempt(run: Run, config: ExperimentConfig, build: Build = build_task) -> None:
-    """Work on the run until it is complete, or until something stops it; every callback that started hears how it ended.
+    """Work on the run until it is complete or something stops it; every callback that started hears how it ended.
 
     `config` says what to `build`; `run.config` is what is recorded. Of several processes the first one records.
 
@@ -122,16 +122,17 @@ def _carry_out(run: Run, config: ExperimentConfig, build: Build, started: dict[s
     if is_first:
         run.directory.resume_attempt_from(first_step)
 
-    started = time.monotonic()
+    began = time.monotonic()
     run.loop.run()
-    training_seconds = time.monotonic() - started
+    training_seconds = time.monotonic() - began
     if run.loop.interruption is not None:
         raise Interrupted(f"by {run.loop.interruption} after step {run.loop.step}, saved")
 
+    best = None
     if is_first and run.loop.best is not None:
-        mend_best(run.directory, run.loop.best.step)
+        best = mend_best(run.directory, run.loop.best.step, task.device)
     run.processes.wait()  # for the best checkpoint, which the first one writes and all read
-    run.results = write_results(task, run.directory)
+    run.results = write_results(task, run.directory, best)
     if not is_first:
         return
     export_model(task.model, task.data, task.model_spec, run.directory.export)

@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from reprise.atomic_file import copy_file, keep
 from reprise.callbacks import Run
 from reprise.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
@@ -77,18 +79,19 @@ def _replace_damaged(last: Path, error: CheckpointError) -> None:
     logger.warning("%s; it is now %s, and %s of step %d takes its place", error, aside.name, newest.name, step)
 
 
-def mend_best(directory: RunDirectory, step: int) -> None:
-    """Make sure that the best checkpoint, of optimizer step `step`, is whole; any other of that step has its content.
+def mend_best(directory: RunDirectory, step: int, device: torch.device) -> dict[str, Any] | None:
+    """Return the best checkpoint, of optimizer step `step`, and None if there is none.
+
+    If it is damaged, any other of that step has its content, and takes its place.
 
     Raises:
         CheckpointError: if it is damaged and there is none: nothing else may be called the best.
     """
     best = directory.best_checkpoint
     try:
-        read_checkpoint(best)
-        return
+        return read_checkpoint(best, device)
     except FileNotFoundError:
-        return  # then none was written, and whoever wants it says so
+        return None  # then none was written, and whoever wants it says so
     except CheckpointError as damage:
         error = damage
     same = [path for its_step, path in _whole_checkpoints(directory.checkpoints) if its_step == step]
@@ -101,6 +104,7 @@ def mend_best(directory: RunDirectory, step: int) -> None:
     aside = _set_aside(best)
     copy_file(same[0], best)
     logger.warning("%s; it is now %s, and %s of the same step takes its place", error, aside.name, same[0].name)
+    return read_checkpoint(best, device)
 
 
 def _whole_checkpoints(folder: Path) -> list[tuple[int, Path]]:

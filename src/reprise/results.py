@@ -1,5 +1,6 @@
 """What stands at the end: the best checkpoint scored on the test split, predictions, baselines, the export."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,15 +17,22 @@ from reprise.randomness import address
 from reprise.run_directory import RunDirectory
 
 
-def score_checkpoint(task: Task, directory: RunDirectory, checkpoint: str, split: str) -> dict[str, Any]:
+def score_checkpoint(
+    task: Task, directory: RunDirectory, checkpoint: str, split: str, state: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Load a checkpoint into the task's model and return what `results/metrics.json` holds about it.
+
+    `state`: its content, if that was read just now.
 
     Raises:
         InputError: if there is no such checkpoint.
         CheckpointError: if it is damaged, or was saved by something else than a run.
         NonFiniteError: if a score is not a finite number.
     """
-    state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
+    if state is None:
+        state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
+    else:
+        task.model.load_state_dict(state["model_state_dict"])
     scores = {name: finite(score, name, state["step"]) for name, score in task.evaluate(split).items()}
     best, training = at(state, "loop_state", "best"), task.config.training
     return {
@@ -46,14 +54,14 @@ def score_checkpoint(task: Task, directory: RunDirectory, checkpoint: str, split
     }
 
 
-def write_results(task: Task, directory: RunDirectory) -> dict[str, Any]:
+def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Score the best checkpoint on the test split, or on `val` where there is none; write it down and return it.
 
     Predictions and metrics are written. The best weights stay in the task's model. Of several processes the first one
-    writes, and has the model.
+    writes, and has the model. `best`: what the best checkpoint holds, if it was read just now.
     """
     split = "test" if "test" in task.data.splits else "val"
-    results = score_checkpoint(task, directory, "best", split)
+    results = score_checkpoint(task, directory, "best", split, best)
     task.make_whole()
     if not task.processes.is_first:
         return results
