@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precisio
 from torch.nn import functional
 
 from reprise import MetricEntry, MetricsLogger
-from reprise.metrics import ClassificationMetrics, LanguageModelMetrics, read_metrics, weighted_sum
+from reprise.metrics import ClassificationMetrics, LanguageModelMetrics, weighted_sum
+from reprise.metrics_log import read_metrics
 
 RAGGED = [[7], [1, 6], [3, 3, 1], [4, 2, 1]]
 

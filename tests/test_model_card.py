@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from reprise.checklist import Check
 from reprise.config import CardConfig, ExperimentConfig, InputError
-from reprise.metrics import MetricEntry
+from reprise.metrics_log import MetricEntry
 from reprise.model_card import generate_model_card, write_model_card
 from reprise.model_card.figures import wilson_interval
 from reprise.model_card.hub import LANGUAGES, LICENSES, TASKS

@@ -38,7 +38,7 @@ from reprise.callbacks.metrics_log import MetricsLog
 from reprise.data import stack
 from reprise.data.loading import Batches
 from reprise.loop import Loop
-from reprise.metrics import MetricsLogger
+from reprise.metrics_log import MetricsLogger
 from reprise.randomness import SampleDraws
 from reprise.run_directory import RunDirectory
 
@@ -162,9 +162,9 @@ def export_in_place() -> None:
 def complete_before_the_results() -> None:
     write_results = reprise.attempt.write_results
 
-    def written(task: Any, directory: RunDirectory) -> Any:
+    def written(task: Any, directory: RunDirectory, best: Any) -> Any:
         directory.end_attempt("completed", "too early", 12)
-        return write_results(task, directory)
+        return write_results(task, directory, best)
 
     reprise.attempt.write_results = written
 

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
 
 from reprise.config import ConfigError
-from reprise.metrics import read_metrics
+from reprise.metrics_log import read_metrics
 from reprise.reproduce import reproduce
 from reprise.run_directory import RunDirectory, SweepDirectory, create_or_open_sweep
 from reprise.sweep.search import Search, search_space

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from reprise.checkpoint import load_checkpoint, save_checkpoint
     from reprise.config import ExperimentConfig
     from reprise.export import from_pretrained
-    from reprise.metrics import MetricEntry, MetricsLogger
+    from reprise.metrics_log import MetricEntry, MetricsLogger
     from reprise.model_card import generate_model_card
     from reprise.randomness import set_seed
     from reprise.run_directory import create_experiment_dir
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ExperimentConfig": "config",
-    "MetricEntry": "metrics",
-    "MetricsLogger": "metrics",
+    "MetricEntry": "metrics_log",
+    "MetricsLogger": "metrics_log",
     "create_experiment_dir": "run_directory",
     "from_pretrained": "export",
     "generate_model_card": "model_card",

@@ -19,7 +19,7 @@ from typing import Any
 from reprise.accumulation import has_order_of_one
 from reprise.checkpoint import read_checkpoint
 from reprise.config import ExperimentConfig, InputError
-from reprise.metrics import read_metrics
+from reprise.metrics_log import read_metrics
 from reprise.provenance import patches_made_in
 from reprise.reproduction.differing_facts import INERT_KEYS, differing_facts, other_splits, provenance_of
 from reprise.reproduction.divergence import find_divergence

@@ -15,7 +15,7 @@ from reprise.checkpoint import load_checkpoint
 from reprise.config import ExperimentConfig, InputError
 from reprise.data import Batch
 from reprise.json_file import read_object
-from reprise.metrics import read_metrics
+from reprise.metrics_log import read_metrics
 from reprise.results import score_checkpoint
 from reprise.run_directory import RunDirectory, open_run
 

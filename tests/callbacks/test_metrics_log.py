@@ -7,7 +7,7 @@ from tiny_loop import end, make_run
 from reprise.callbacks.checkpoints import Checkpoints
 from reprise.callbacks.metrics_log import MetricsLog
 from reprise.finiteness import NonFiniteError
-from reprise.metrics import read_metrics
+from reprise.metrics_log import read_metrics
 
 NAMES = ["metrics_log", "checkpoints"]
 

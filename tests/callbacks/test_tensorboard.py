@@ -11,7 +11,7 @@ from reprise.callbacks.checkpoints import Checkpoints
 from reprise.callbacks.metrics_log import MetricsLog
 from reprise.callbacks.tensorboard import TensorBoard
 from reprise.config.secrets import HIDDEN
-from reprise.metrics import read_metrics
+from reprise.metrics_log import read_metrics
 
 NAMES = ["checkpoints", "tensorboard", "metrics_log"]
 

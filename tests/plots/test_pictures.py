@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from browser import EXECUTABLE, Page, open_browser
 
-from reprise.metrics import MetricEntry
+from reprise.metrics_log import MetricEntry
 from reprise.plots.confusion_matrix import MOST_CLASSES, draw_confusion_matrix
 from reprise.plots.learning_curves import draw_learning_curves
 from reprise.plots.reliability import draw_reliability

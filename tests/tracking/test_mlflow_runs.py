@@ -16,7 +16,7 @@ import pytest
 from conftest import REPOSITORY, TINY
 from harness import scalars
 
-from reprise.metrics import MetricEntry, MetricsLogger, read_metrics
+from reprise.metrics_log import MetricEntry, MetricsLogger, read_metrics
 from reprise.run_directory import RunDirectory
 from reprise.sync import sync_run
 from reprise.tracking import NotNow, TrackedRun, read_lines

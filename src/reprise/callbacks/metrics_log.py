@@ -11,7 +11,7 @@ from torch import Tensor
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.config import PositiveInt
 from reprise.finiteness import NonFiniteError, finite
-from reprise.metrics import MetricEntry, MetricsLogger, timestamp
+from reprise.metrics_log import MetricEntry, MetricsLogger, timestamp
 
 _SECONDS_BETWEEN_WRITES = 1.0
 _MOST_WAITING_LINES = 512

@@ -6,7 +6,7 @@ from pathlib import Path
 from reprise.atomic_file import write_text
 from reprise.callbacks import Callback, Run
 from reprise.lookup import list_at, mapping_at
-from reprise.metrics import read_metrics
+from reprise.metrics_log import read_metrics
 
 
 class Plots(Callback):

@@ -8,7 +8,7 @@ from typing import Any
 
 from reprise.callbacks import Run
 from reprise.callbacks.tracking import Tracker
-from reprise.metrics import MetricEntry
+from reprise.metrics_log import MetricEntry
 from reprise.tracking.parameters import parameters
 
 

@@ -14,7 +14,7 @@ from reprise.atomic_file import write_json
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.json_file import read_object
 from reprise.lookup import number_at
-from reprise.metrics import MetricEntry, read_metrics, read_metrics_from
+from reprise.metrics_log import MetricEntry, read_metrics, read_metrics_from
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
 

@@ -14,7 +14,7 @@ from reprise.comparison import compare
 from reprise.config import InputError
 from reprise.json_file import read_object
 from reprise.lookup import text_at
-from reprise.metrics import MetricEntry, read_metrics
+from reprise.metrics_log import MetricEntry, read_metrics
 from reprise.reproduction.findings import CheckpointComparison, Findings, LineDifference, TensorDifference, shown
 from reprise.run_directory import RunDirectory
 
