@@ -87,18 +87,6 @@ def test_tiny_bert_brings_the_training_it_needs_and_the_command_line_has_the_las
     assert compose(*overrides, "training.learning_rate=0.5").config.training.learning_rate == 0.5
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/your-own.md"])
-def test_commands_of_the_documents_compose(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (REPOSITORY / page).read_text(encoding="utf-8")
-    commands = re.findall(r"^(?:.*&& uv run )?python scripts/train\.py (.*?)\s*(?:#.*)?$", text, re.MULTILINE)
-    assert commands
-    for command in commands:
-        overrides = shlex.split(command)
-        if overrides[0].startswith("-") or "data=tumours" in overrides:
-            continue  # other tests run these
-        compose(*overrides)
-
-
 def test_sweep_leaves_one_complete_run_for_each_job(tmp_path: Path) -> None:
     command = "scripts/train.py -m experiment=base seed=1,2 training.max_epochs=1"
     done = subprocess.run(
