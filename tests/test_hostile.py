@@ -28,14 +28,14 @@ from reprise.command_line import Different
 from reprise.compare import print_comparison
 from reprise.config import ConfigError, ExperimentConfig, InputError
 from reprise.evaluate import evaluate_run
-from reprise.failures import RunFailure
+from reprise.failures import Failure
 from reprise.model_card import write_model_card
 from reprise.report import report_runs
 from reprise.reproduce import reproduce
 from reprise.run_directory import RunDirectory, open_run
 from reprise.train import resume
 
-REFUSALS = (InputError, Different, RunFailure)
+REFUSALS = (InputError, Different, Failure)
 READERS: dict[str, Callable[[Path], object]] = {
     "audit": lambda run: audit_run([str(run)]),
     "compare": lambda run: print_comparison([str(run)]),

@@ -144,7 +144,7 @@ def test_a_refusal_is_one_message(finished_run: Path) -> None:
     done = push(finished_run, hub.address, "--yes")
     hub.stop()
     assert done.returncode == 1
-    assert done.stderr.startswith("me/digits: nothing was uploaded: ")
+    assert done.stderr.startswith("Error: me/digits: nothing was uploaded: ")
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stdout + done.stderr
     assert hub.files == {}

@@ -121,7 +121,7 @@ def test_one_bad_job_does_not_take_the_sweep_down(tmp_path: Path) -> None:
     assert failed["reason"].startswith("NonFiniteError: ")
     assert "Traceback" in failed["traceback"]
     assert failed["reason"].split(";")[0] in (directory(tmp_path) / "summary.md").read_text()
-    assert done.stderr == f"1 job failed; {directory(tmp_path) / 'summary.md'} says why\n"
+    assert done.stderr == f"Error: 1 job failed; {directory(tmp_path) / 'summary.md'} says why\n"
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("CUDA out of memory"), SystemExit(1)])

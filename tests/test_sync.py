@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from harness import scalars
 
-from reprise.command_line import Failed
 from reprise.config import InputError
+from reprise.failures import Failure
 from reprise.run_directory import RunDirectory
 from reprise.sync import sync_run
 
@@ -56,5 +56,5 @@ def test_what_has_not_arrived_is_said(
     monkeypatch.setenv("NETRC", os.devnull)
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb_config"))
     run = train_tiny("tracker=wandb")
-    with pytest.raises(Failed, match="wandb: not everything has arrived; the same command tries again"):
+    with pytest.raises(Failure, match="wandb: not everything has arrived; the same command tries again"):
         sync(run)

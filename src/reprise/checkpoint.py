@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from reprise.atomic_file import atomic_file
-from reprise.failures import RunFailure
+from reprise.failures import Failure
 from reprise.randomness import capture_rng_state
 
 
-class CheckpointError(RunFailure):
+class CheckpointError(Failure):
     """A checkpoint is damaged or does not fit."""
 
 

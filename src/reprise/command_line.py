@@ -17,7 +17,7 @@ from typing import NoReturn, TextIO
 
 from reprise.config import ConfigError, ExperimentConfig, InputError
 from reprise.config.secrets import hidden_in_text
-from reprise.failures import RunFailure
+from reprise.failures import Failure
 from reprise.processes import ProcessLost, be_alone, find_processes
 
 FAILED, WRONG_INPUT, DIFFERENT, TRY_AGAIN = 1, 2, 3, 75
@@ -34,14 +34,6 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(reason)
         self.at_once = at_once
         """Whether nothing may be waited for, not even what is still being written."""
-
-
-class Failed(Exception):
-    """What was asked for did not come about; the message says all, and no traceback would say more."""
-
-
-class JobsFailed(Failed):
-    """Some jobs of a sweep failed; which and why, was printed already."""
 
 
 class Different(Exception):
@@ -92,10 +84,8 @@ def run_command(command: Callable[[], object], *, is_shared: bool = False) -> No
         _exit(WRONG_INPUT, "\n".join(lines))
     except InputError as error:
         _exit(WRONG_INPUT, f"Error: {error}")
-    except RunFailure as error:
+    except Failure as error:
         _exit(FAILED, f"Error: {error}")
-    except Failed as error:
-        _exit(FAILED, str(error))
     except ProcessLost as error:
         if find_processes().is_first:
             print(f"Error: {error}", file=sys.stderr)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from reprise.command_line import Failed
 from reprise.config import ExportConfig, InputError
 from reprise.export import check_packages, formats_of
 from reprise.exported_formats import ExportFailed, write_formats
+from reprise.failures import Failure
 from reprise.saved_run import load_run
 
 
@@ -17,7 +17,7 @@ def export_run(
 
     Raises:
         InputError: if there is no finished run, or a package is not installed.
-        Failed: if the model cannot be written in a format.
+        Failure: if the model cannot be written in a format.
     """
     asked = ExportConfig(onnx, torch_export)
     formats = formats_of(asked)
@@ -32,6 +32,6 @@ def export_run(
         try:
             differences = write_formats(model, run.task.data, run.directory.export, formats)
         except ExportFailed as error:
-            raise Failed(f"{run_dir}: {error}") from error
+            raise Failure(f"{run_dir}: {error}") from error
     for name, difference in differences.items():
         print(f"{run.directory.export / name}: logits differ from the model's by {difference:.2g} at most")

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from reprise.failures import RunFailure
+from reprise.failures import Failure
 from reprise.processes import ALONE, Processes
 
 _MOST_UNREAD = 256  # losses and norms on the device that nobody has looked at
 _MOST_SAMPLES_SHOWN = 100
 
 
-class NonFiniteError(RunFailure, ArithmeticError):
+class NonFiniteError(Failure, ArithmeticError):
     """A loss, gradient or metric is not a finite number."""
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprise.checklist import check_run
-from reprise.command_line import Failed
 from reprise.config import InputError
+from reprise.failures import Failure
 from reprise.model_card import model_card_text
 from reprise.model_card.figures import binary_size, count
 from reprise.run_directory import RunDirectory, open_run
@@ -143,5 +143,5 @@ def _upload(uploads: Sequence[Upload], run: RunDirectory, repository: str, *, is
         api.create_commit(address.repo_id, additions, commit_message=f"Run {run.run_id}")
     except Exception as error:  # of its HTTP client, of the Hub, or of the disk
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Failed(f"{repository}: nothing was uploaded: {reason}") from None
+        raise Failure(f"{repository}: nothing was uploaded: {reason}") from None
     return str(address)

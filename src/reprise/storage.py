@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from reprise.failures import RunFailure
+from reprise.failures import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _FAILURES = ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EFBIG", "ESTALE", "ENOTCONN", 
 _CODES = frozenset(getattr(errno, name) for name in _FAILURES if hasattr(errno, name))
 
 
-class StorageError(RunFailure):
+class StorageError(Failure):
     """The disk is full, gone or not writable; what was there before is whole."""
 
 

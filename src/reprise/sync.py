@@ -9,8 +9,8 @@ from reprise.building import build_callbacks
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.callbacks.remote_tracking import RemoteTracker
 from reprise.callbacks.tracking import Tracker
-from reprise.command_line import Failed
 from reprise.config import ExperimentConfig, InputError
+from reprise.failures import Failure
 from reprise.model_card.files import read_object
 from reprise.run_directory import RunDirectory, open_run
 
@@ -33,7 +33,7 @@ def sync_run() -> None:
             raise InputError(f"{directory.path}: the run has no tracker, so there is nowhere to send it")
         failed = [name for name, tracker in trackers.items() if not _sync(name, tracker, directory, config, options)]
     if failed:
-        raise Failed(f"{', '.join(failed)}: not everything has arrived; the same command tries again")
+        raise Failure(f"{', '.join(failed)}: not everything has arrived; the same command tries again")
 
 
 def _sync(

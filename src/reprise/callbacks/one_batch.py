@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reprise.callbacks import Callback, Run
-from reprise.command_line import Failed
 from reprise.config import PositiveFloat
+from reprise.failures import Failure
 
 logger = logging.getLogger(__name__)
 
 
-class NotLearned(Failed):
+class NotLearned(Failure):
     """The loss of the batch did not get near zero."""
 
 

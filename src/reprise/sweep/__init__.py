@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reprise.atomic_file import write_json
-from reprise.command_line import Interrupted, JobsFailed
+from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
 from reprise.config.composing import Composed
 from reprise.config.secrets import hidden_in_arguments
+from reprise.failures import Failure
 from reprise.model_card.figures import count
 from reprise.model_card.files import read_object
 from reprise.run_directory import SweepDirectory, create_or_open_sweep
@@ -40,7 +41,7 @@ def carry_out_sweep(
 
     Raises:
         InputError: if the jobs cannot be those of one sweep.
-        JobsFailed: if any failed.
+        Failure: if any failed.
         Interrupted: if a signal stopped the sweep; what was under way has been saved.
     """
     directory = _open(configs)
@@ -65,7 +66,7 @@ def carry_out_sweep(
         interruption.advice = f"The same command with sweep_id={directory.sweep_id} carries on."
         raise interruption
     if num_failed := summary.num_jobs.get("failed"):
-        raise JobsFailed(f"{count(num_failed, 'job')} failed; {directory.summary_markdown} says why")
+        raise Failure(f"{count(num_failed, 'job')} failed; {directory.summary_markdown} says why")
 
 
 def _open(configs: Sequence[ExperimentConfig]) -> SweepDirectory:
