@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from reprise.config import InputError
@@ -68,19 +68,30 @@ def test_a_fold_depends_on_seed_and_number_alone():
 
 
 @given(
-    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12),
     num_folds=st.integers(2, 6),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
+@example(sizes=[1, 1, 1, 28], num_folds=3, seed=0)
+@example(sizes=[1] * 40, num_folds=4, seed=0)
 def test_every_fold_has_its_share_of_each_class(sizes, num_folds, seed):
     strata = np.repeat(np.arange(len(sizes)), sizes)
     assume(len(strata) >= 10 * num_folds)
     for fold in range(num_folds):
-        rows = split_rows(len(strata), 0.5, 0.2, seed, fold=fold, num_folds=num_folds, strata=strata)
-        for name, share in (("test", 1 / num_folds), ("val", 0.2), ("train", 0.8 - 1 / num_folds)):
-            counts = np.bincount(strata[rows[name]], minlength=len(sizes))
-            assert (abs(counts - share * np.array(sizes)) <= 2).all()
+        for rows in split_rows(len(strata), 0.5, 0.2, seed, fold=fold, num_folds=num_folds, strata=strata).values():
+            counts = np.bincount(strata[rows], minlength=len(sizes))
+            assert (abs(counts - len(rows) * np.array(sizes) / len(strata)) < 2).all()
+
+
+@given(sizes=st.lists(st.integers(1, 60), min_size=2, max_size=12), part=st.floats(0.1, 0.9), seed=st.integers(0, 9))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_training_has_its_share_of_each_class_to_less_than_a_row(sizes, part, seed):
+    strata = np.repeat(np.arange(len(sizes)), sizes)
+    assume(len(strata) >= 10)
+    rows = split_rows(len(strata), part, 1 - part, seed, strata=strata)["train"]
+    counts = np.bincount(strata[rows], minlength=len(sizes))
+    assert (abs(counts - len(rows) * np.array(sizes) / len(strata)) < 1).all()
 
 
 def test_stratified_splits_hold_each_class_in_proportion_and_others_need_not():

@@ -1,6 +1,7 @@
 """Cuts the rows of one data set, or one text, into train, val and test; by fractions, or into folds."""
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,12 +82,25 @@ def _fold_ends(length: int, fold: int, num_folds: int) -> tuple[int, int]:
 
 
 def _by_share(strata: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Return an order of the rows in which every stretch has its share of each class, to a row or two.
+    """Return an order of the rows in which any first m of N rows hold m/N of each class, to less than one row.
 
-    The rows of a class, in the order in which they come, are spread evenly over the whole.
+    So any stretch does to less than two. The rows of a class stay in the order in which they come. The k-th of n rows may
+    not come before (k - 1)N/n nor after kN/n, rounded up; of those that may come, the one that is due first does. That
+    such an order exists: Tijdeman, "The chairman assignment problem", 1980; that this rule finds it: Steiner and Yeomans,
+    "Level schedules for mixed-model, just-in-time processes", 1993.
     """
-    _, classes, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    by_class = np.argsort(classes, kind="stable")
-    position = np.empty(len(classes))
-    position[by_class] = np.arange(len(classes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.argsort((position + 0.5) / sizes[classes], kind="stable")
+    _, classes, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    rows = [part.tolist() for part in np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])]
+    length, placed = len(classes), [0] * len(rows)
+    early, due = [(0, label) for label in range(len(rows))], list[tuple[int, int]]()
+    order = []
+    for place in range(length):
+        while early and early[0][0] <= place:
+            label = heappop(early)[1]
+            heappush(due, (-((placed[label] + 1) * -length // len(rows[label])), label))
+        label = heappop(due)[1]
+        order.append(rows[label][placed[label]])
+        placed[label] += 1
+        if placed[label] < len(rows[label]):
+            heappush(early, (placed[label] * length // len(rows[label]), label))
+    return np.array(order)
