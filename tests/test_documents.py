@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import CONFIGS, REPOSITORY, compose
 
-from reprise.config.composing import check_sweep
+from reprise.config.sweeping import check_sweep
 
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
 COMMAND = re.compile(

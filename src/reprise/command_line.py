@@ -123,8 +123,11 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from reprise.config.composing import CONFIG_NAME, Composed, check_sweep, explain, mended, validated
+    from reprise.config.composing import CONFIG_NAME, Composed, validated
+    from reprise.config.mending import mended
+    from reprise.config.mistakes import explain
     from reprise.config.overrides import with_texts_quoted
+    from reprise.config.sweeping import check_sweep
 
     typed, failures = list(sys.argv), []
     arguments = get_args_parser().parse_args()

@@ -7,8 +7,9 @@ from conftest import CONFIGS, compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from reprise.config import ConfigError, InputError
-from reprise.config.composing import check_sweep, compose_and_validate
+from reprise.config.composing import compose_and_validate
 from reprise.config.overrides import with_texts_quoted
+from reprise.config.sweeping import check_sweep
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 

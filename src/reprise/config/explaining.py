@@ -21,7 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from reprise.comparison import compare
 from reprise.config import ExperimentConfig, InputError
 from reprise.config.checking import show
-from reprise.config.composing import CONFIG_NAME, explain, mended
+from reprise.config.composing import CONFIG_NAME
+from reprise.config.mending import mended
+from reprise.config.mistakes import explain
 from reprise.config.origins import Source, find, sources
 from reprise.config.overrides import is_group, missing_part, parse, with_texts_quoted
 

@@ -84,10 +84,10 @@ def _fold_ends(length: int, fold: int, num_folds: int) -> tuple[int, int]:
 def _by_share(strata: NDArray[np.generic]) -> NDArray[np.int64]:
     """Return an order of the rows in which any first m of N rows hold m/N of each class, to less than one row.
 
-    So any stretch does to less than two. The rows of a class stay in the order in which they come. The k-th of n rows may
-    not come before (k - 1)N/n nor after kN/n, rounded up; of those that may come, the one that is due first does. That
-    such an order exists: Tijdeman, "The chairman assignment problem", 1980; that this rule finds it: Steiner and Yeomans,
-    "Level schedules for mixed-model, just-in-time processes", 1993.
+    So any stretch does to less than two. The rows of a class stay in the order in which they come. The k-th of n rows
+    may not come before (k - 1)N/n nor after kN/n, rounded up; of those that may come, the one that is due first does.
+    That there is such an order: Tijdeman, "The chairman assignment problem", 1980; that this rule finds it: Steiner and
+    Yeomans, "Level schedules for mixed-model, just-in-time processes", 1993.
     """
     _, classes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     rows = [part.tolist() for part in np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])]

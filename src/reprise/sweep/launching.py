@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, Problem
 from reprise.config.checking import show
-from reprise.config.composing import Composed, JobConfigs, validated
+from reprise.config.composing import Composed, validated
+from reprise.config.sweeping import JobConfigs
 from reprise.model_card.files import read_object
 from reprise.run_directory import SweepDirectory
 from reprise.sweep.documents import write_summary
