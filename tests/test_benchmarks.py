@@ -1,0 +1,76 @@
+"""Benchmarks can be run: the configs of their contestants are those of today, and the contestants do their work."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, compose
+
+BENCHMARKS = REPOSITORY / "benchmarks"
+RACES = ["tiny", "vit", "deterministic", "start", "checkpoint", "memory", "sweep", "log", "index", "records"]
+OF_MANY_RUNS = ["compare", "report"]
+
+
+class Raced(Exception):
+    """Contestants are ready to be measured."""
+
+
+@pytest.fixture
+def contestants(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that says whom a benchmark would measure."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import run as benchmarks
+    import scaling
+    import start_up
+
+    assert list(benchmarks.BENCHMARKS) == RACES + OF_MANY_RUNS
+    found = []
+
+    def race(contestants: Any, *_: Any, **__: Any) -> None:
+        found.extend(contestants)
+        raise Raced
+
+    for module in (benchmarks.checkpoint_stall, benchmarks.peak_memory, benchmarks.sweep_overhead, scaling, start_up):
+        monkeypatch.setattr(module, "race", race)
+    monkeypatch.setattr(benchmarks.step_time, "race", race)
+    monkeypatch.setattr(scaling, "run", lambda contestant: race([contestant]))
+    monkeypatch.setattr(start_up, "run", lambda contestant: None)  # once before the race
+
+    def of(name: str) -> Any:
+        with pytest.raises(Raced):
+            benchmarks.BENCHMARKS[name](1)
+        return found
+
+    return of
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_configs_of_benchmarks_are_valid(name: str, contestants: Any, tmp_path: Path) -> None:
+    places = {"{report}": str(tmp_path / "report"), "{outputs}": str(tmp_path)}
+    for contestant in contestants(name):
+        script, *arguments = contestant.command
+        assert Path(script).exists()
+        if script.endswith("scripts/train.py"):
+            for place, path in places.items():
+                arguments = [argument.replace(place, path) for argument in arguments]
+            compose(*arguments)
+
+
+@pytest.mark.parametrize("how", ["hydra", "reprise"])
+def test_a_sweep_is_timed(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from measuring import run
+    from sweep_overhead import contestant
+
+    assert run(contestant(how, 2)).report.keys() == {"outside", "job", "compose"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name in RACES + OF_MANY_RUNS if name != "log"])  # that is a million steps
+def test_benchmark_ends_with_a_table(name: str) -> None:
+    command = [sys.executable, str(BENCHMARKS / "run.py"), name, "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.partition("| what |")[2].splitlines()) > 2
