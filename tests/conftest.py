@@ -13,6 +13,8 @@ from reprise.train import train
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "configs"
 
+pytest_plugins = ["traced_runs"]  # its fixtures
+
 # A run of a second: two epochs of the real data with a smaller model, dropout and augmentation on.
 TINY = (
     "experiment=base",

@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,19 @@ def scaled(metrics: dict[str, float], factor: float) -> dict[str, float]:
 
 def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2), encoding="utf-8")
+
+
+def num_calls(work: Callable[[], object]) -> int:
+    """Return how many functions are called and left while `work` is done: what does not depend on the machine."""
+    number = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal number
+        number += 1
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return number

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from many_runs import make_runs
+from many_runs import make_runs, num_calls
 from markdown_it import MarkdownIt
 
 from reprise.compare import compare_runs, print_comparison
@@ -440,19 +439,7 @@ def test_neither_torch_nor_hydra_is_imported(finished_run: Path, tmp_path: Path)
 def test_work_for_one_run_does_not_grow_with_their_number(finished_run: Path, tmp_path: Path) -> None:
     def calls(num_runs: int) -> int:
         make_runs(finished_run, tmp_path, num_runs, f"runs_{num_runs}")
-        num_calls = 0
-
-        def count(frame: object, event: str, argument: object) -> None:
-            nonlocal num_calls
-            num_calls += 1
-
-        sys.setprofile(count)
-        try:
-            with open(os.devnull, "w") as nowhere:
-                nowhere.write(str(compare_runs(f"runs_{num_runs}", output_dir=tmp_path).variants[0].label))
-        finally:
-            sys.setprofile(None)
-        return num_calls
+        return num_calls(lambda: str(compare_runs(f"runs_{num_runs}", output_dir=tmp_path).variants[0].label))
 
     calls(10)  # what is done once for the process
     few, many = calls(50), calls(250)

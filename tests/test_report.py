@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from many_runs import make_runs
+from many_runs import make_runs, num_calls
 
 from reprise.compare import compare_runs
 from reprise.config import InputError
@@ -199,18 +199,8 @@ def test_the_points_of_a_page_are_bounded() -> None:
 def test_work_and_size_for_one_run_do_not_grow_with_their_number(finished_run: Path, tmp_path: Path) -> None:
     def cost(num_runs: int) -> tuple[int, int]:
         directory = make_runs(finished_run, tmp_path, num_runs, f"runs_{num_runs}")
-        num_calls = 0
-
-        def count(frame: object, event: str, argument: object) -> None:
-            nonlocal num_calls
-            num_calls += 1
-
-        sys.setprofile(count)
-        try:
-            path = write_report(directory, output_path=tmp_path / "r.html")
-        finally:
-            sys.setprofile(None)
-        return num_calls, path.stat().st_size
+        path = tmp_path / "r.html"
+        return num_calls(lambda: write_report(directory, output_path=path)), path.stat().st_size
 
     cost(10)  # what is done once for the process
     (few_calls, few_bytes), (many_calls, many_bytes) = cost(50), cost(250)

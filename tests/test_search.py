@@ -3,22 +3,21 @@
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from conftest import REPOSITORY, TINY
 from harness import differences, run_facts
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
+from sweeping import command, runs, sweep
 
 from reprise.config import ConfigError
 from reprise.metrics_log import read_metrics
 from reprise.reproduce import reproduce
-from reprise.run_directory import RunDirectory, SweepDirectory, create_or_open_sweep
+from reprise.run_directory import SweepDirectory, create_or_open_sweep
 from reprise.sweep.search import Search, search_space
 from reprise.sweep.summary import summarize
 
@@ -176,24 +175,11 @@ SEARCH = (
 )
 
 
-def command(output_dir: Path, *overrides: str) -> list[str]:
-    script = str(REPOSITORY / "scripts" / "train.py")
-    return [sys.executable, script, "-m", *TINY, "num_threads=1", "sweep_id=s", f"output_dir={output_dir}", *overrides]
-
-
-def carry_out(output_dir: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command(output_dir, *overrides), capture_output=True, text=True, check=False)
-
-
-def runs(output_dir: Path) -> dict[str, RunDirectory]:
-    return {path.name: RunDirectory(path) for path in (output_dir / "experiments" / "base").glob("s-*")}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the output directory of a search that was left alone, and in which some trials were pruned."""
     output_dir = tmp_path_factory.mktemp("whole")
-    done = carry_out(output_dir, *SEARCH)
+    done = sweep(output_dir, *SEARCH)
     assert (done.returncode, done.stderr) == (0, "")
     return output_dir
 
@@ -232,7 +218,7 @@ def test_a_search_that_is_killed_ends_with_the_same_trials_and_bits(whole: Path,
                 if position in line:
                     break
             process.send_signal(signal.SIGKILL)
-    done = carry_out(tmp_path, *SEARCH)
+    done = sweep(tmp_path, *SEARCH)
     assert (done.returncode, done.stderr) == (0, "")
     assert runs(tmp_path).keys() == runs(whole).keys()
     for run_id, run in runs(tmp_path).items():
@@ -242,7 +228,7 @@ def test_a_search_that_is_killed_ends_with_the_same_trials_and_bits(whole: Path,
 @pytest.mark.long
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_a_search_runs_on_every_launcher(tmp_path: Path, launcher: str) -> None:
-    done = carry_out(tmp_path, *SEARCH, f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2")
+    done = sweep(tmp_path, *SEARCH, f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     directory = SweepDirectory(tmp_path / "experiments" / "base" / "sweeps" / "s")
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study(directory).trials)

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, compose
+from conftest import REPOSITORY, TINY, compose
 
 from reprise.config import ConfigError, InputError
 from reprise.config.secrets import (
@@ -94,6 +96,23 @@ def test_credentials_reach_the_code_and_no_file(overrides: list[str], tmp_path: 
     assert [change["key"] for change in run.read_status()["attempts"][-1]["changes"]] == ["training.max_epochs"]
     with pytest.raises(InputError, match=r"data\.api_key: a secret"):
         load_run(run.path, ["test_secrets"]).model()
+
+
+def test_sweep_writes_no_credentials_down(overrides: list[str], tmp_path: Path) -> None:
+    own = ["run_id=run", "callbacks.progress.seconds=5"]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "-m", "sweep_id=s", "seed=1,2"]
+    done = subprocess.run(
+        [*command, *(line for line in overrides if line not in own), "num_threads=1"],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "tests")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [text for text in (KEY, PASSWORD, FROM_ENVIRONMENT) if text in done.stdout + done.stderr] == []
+    assert files_with(tmp_path, KEY, PASSWORD, FROM_ENVIRONMENT) == []
+    logs = [path.read_text() for path in tmp_path.glob("experiments/base/s-*/logs/train.log")]
+    assert [f"asking with {HIDDEN}" in log for log in logs] == [True, True]
 
 
 def test_reason_of_a_failure_holds_no_credentials(

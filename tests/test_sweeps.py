@@ -7,7 +7,6 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,28 +14,18 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import REPOSITORY, TINY, compose
+from conftest import TINY, compose
 from harness import differences, run_facts
+from sweeping import command, runs, sweep
 
 from reprise.config import InputError
 from reprise.config.composing import Composed
-from reprise.run_directory import RunDirectory, create_or_open_sweep
+from reprise.run_directory import create_or_open_sweep
 from reprise.sweep.job import SweepJob
 from reprise.sweep.loky_workers import LokyWorkers
 from reprise.sweep.processes import num_cores, num_slots, threads_each
 
-ARGUMENTS = ("-m", *TINY, "num_threads=1", "sweep_id=s")
 GRID = ("seed=1,2", "training.learning_rate=0.01,0.001")
-
-
-def command(output_dir: Path, *overrides: str) -> list[str]:
-    script = str(REPOSITORY / "scripts" / "train.py")
-    return [sys.executable, script, *ARGUMENTS, f"output_dir={output_dir}", *overrides]
-
-
-def sweep(output_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """Carry out the real command."""
-    return subprocess.run(command(output_dir, *overrides), capture_output=True, text=True, check=False)
 
 
 def directory(output_dir: Path) -> Path:
@@ -45,10 +34,6 @@ def directory(output_dir: Path) -> Path:
 
 def records(output_dir: Path) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in (directory(output_dir) / "jobs").iterdir()}
-
-
-def runs(output_dir: Path) -> dict[str, RunDirectory]:
-    return {path.name: RunDirectory(path) for path in (output_dir / "experiments" / "base").glob("s-*")}
 
 
 @pytest.fixture(scope="module")

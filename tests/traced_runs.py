@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import tiny_parts
 import torch
+from tiny_parts import write_data
 
 import reprise.optimizer_step
 from reprise.checkpoint import content_hash
@@ -179,3 +180,23 @@ def use_other_kernels(monkeypatch: pytest.MonkeyPatch, from_step: int) -> None:
         return clip(parameters, *arguments)
 
     monkeypatch.setattr("reprise.optimizer_step.clip_gradients", clip_otherwise)
+
+
+Again = Callable[..., Traced]
+
+
+@pytest.fixture(scope="session")
+def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("points") / "points.json")
+
+
+@pytest.fixture(scope="module")
+def reference(points: Path, tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    """Return a run that is complete; tests only read it."""
+    return train_traced(config_of(tmp_path_factory.mktemp("reference"), points))
+
+
+@pytest.fixture
+def again(points: Path, tmp_path: Path) -> Again:
+    """Return a function that trains the same run with changes, by default none."""
+    return lambda **changes: train_traced(config_of(tmp_path, changes.pop("data", points), **changes))

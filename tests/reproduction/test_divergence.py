@@ -1,41 +1,17 @@
 """Where two runs part is found to the bit, and nothing is found where they are equal."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 import torch
-from tiny_parts import write_data
 from traced_runs import (
     NUM_STEPS,
+    Again,
     Traced,
     change_json,
-    config_of,
-    train_traced,
     use_other_kernels,
 )
 
 from reprise.checkpoint import content_hash
 from reprise.reproduce import judge
-
-Again = Callable[..., Traced]
-
-
-@pytest.fixture(scope="session")
-def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("points") / "points.json")
-
-
-@pytest.fixture(scope="module")
-def reference(points: Path, tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """Return a run that is complete; tests only read it."""
-    return train_traced(config_of(tmp_path_factory.mktemp("reference"), points))
-
-
-@pytest.fixture
-def again(points: Path, tmp_path: Path) -> Again:
-    """Return a function that trains the same run with changes, by default none."""
-    return lambda **changes: train_traced(config_of(tmp_path, changes.pop("data", points), **changes))
 
 
 def test_repeat_with_the_same_bits_is_bit_identical(reference: Traced, again: Again) -> None:

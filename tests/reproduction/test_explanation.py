@@ -1,16 +1,15 @@
 """Causes are injected one at a time; the first explanation must name them, and the step must be the true one."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_parts
 import torch
-from tiny_parts import write_data
 from traced_runs import (
     NUM_STEPS,
+    Again,
     Traced,
     assert_parts_at,
     change_json,
@@ -26,25 +25,6 @@ from reprise.data.loading import Batches
 from reprise.reproduce import judge
 from reprise.run_directory import RunDirectory
 from reprise.train import resume
-
-Again = Callable[..., Traced]
-
-
-@pytest.fixture(scope="session")
-def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("points") / "points.json")
-
-
-@pytest.fixture(scope="module")
-def reference(points: Path, tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """Return a run that is complete; tests only read it."""
-    return train_traced(config_of(tmp_path_factory.mktemp("reference"), points))
-
-
-@pytest.fixture
-def again(points: Path, tmp_path: Path) -> Again:
-    """Return a function that trains the same run with changes, by default none."""
-    return lambda **changes: train_traced(config_of(tmp_path, changes.pop("data", points), **changes))
 
 
 def test_thread_count(again: Again) -> None:

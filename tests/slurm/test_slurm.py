@@ -5,44 +5,26 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, TINY
 from harness import differences, run_facts
-
-from reprise.run_directory import RunDirectory
+from sweeping import command, runs
 
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif("reprise-slurm" not in os.environ.get("SLURM_CONF", ""), reason="run by tests/slurm/run"),
 ]
 
-ARGUMENTS = ("-m", *TINY, "num_threads=1", "sweep_id=s", "training.checkpoint_every_steps=20")
-LONG = "training.max_epochs=150"  # long enough to be stopped in the middle
+# Long enough to be stopped in the middle.
+LONG = ("training.max_epochs=150", "training.checkpoint_every_steps=20")
 SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=10")
-
-
-def command(output_dir: Path, *overrides: str) -> list[str]:
-    return [
-        sys.executable,
-        str(REPOSITORY / "scripts" / "train.py"),
-        *ARGUMENTS,
-        f"output_dir={output_dir}",
-        *overrides,
-    ]
 
 
 def start(output_dir: Path, *overrides: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command(output_dir, *overrides), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def runs(output_dir: Path) -> dict[str, RunDirectory]:
-    experiment = output_dir / "experiments" / "base"
-    return {path.name: RunDirectory(path) for path in experiment.glob("s-*")}
 
 
 def slurm(*arguments: str) -> str:
@@ -82,7 +64,7 @@ def _leave_the_queue_empty() -> Iterator[None]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the output directory of a sweep of one long job that was left alone, without Slurm."""
     output_dir = tmp_path_factory.mktemp("alone")
-    subprocess.run(command(output_dir, LONG, "seed=1"), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(output_dir, *LONG, "seed=1"), check=True, stdout=subprocess.DEVNULL)
     return output_dir
 
 
@@ -106,7 +88,7 @@ def test_the_jobs_of_a_sweep_are_an_array_and_end_with_the_same_bits(tmp_path: P
 
 
 def test_a_job_that_is_requeued_carries_on_in_its_run_directory(tmp_path: Path, alone: Path) -> None:
-    with start(tmp_path, LONG, "seed=1", *SLURM) as sweep:
+    with start(tmp_path, *LONG, "seed=1", *SLURM) as sweep:
         wait_for(lambda: has_steps(tmp_path))
         slurm("scontrol", "requeue", job_in("running"))
         output, errors = sweep.communicate()
@@ -118,7 +100,7 @@ def test_a_job_that_is_requeued_carries_on_in_its_run_directory(tmp_path: Path, 
 
 
 def test_a_job_that_is_pushed_off_the_machine_carries_on_when_there_is_room(tmp_path: Path, alone: Path) -> None:
-    with start(tmp_path, LONG, "seed=1", *SLURM) as sweep:
+    with start(tmp_path, *LONG, "seed=1", *SLURM) as sweep:
         wait_for(lambda: has_steps(tmp_path))
         slurm("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true")
         output, errors = sweep.communicate()
@@ -131,7 +113,7 @@ def test_a_job_that_is_pushed_off_the_machine_carries_on_when_there_is_room(tmp_
 
 @pytest.mark.parametrize("name", ["USR1", "USR2"])
 def test_a_job_that_is_told_of_its_end_queues_itself_again(tmp_path: Path, alone: Path, name: str) -> None:
-    with start(tmp_path, LONG, "seed=1", *SLURM) as sweep:
+    with start(tmp_path, *LONG, "seed=1", *SLURM) as sweep:
         wait_for(lambda: has_steps(tmp_path))
         slurm("scancel", f"--signal={name}", job_in("running"))
         output, errors = sweep.communicate()
@@ -141,21 +123,38 @@ def test_a_job_that_is_told_of_its_end_queues_itself_again(tmp_path: Path, alone
 
 
 def test_ctrl_c_stops_the_jobs_and_the_same_command_carries_on(tmp_path: Path, alone: Path) -> None:
-    with start(tmp_path, LONG, "seed=1,2,3,4", *SLURM, "hydra.launcher.n_jobs=1") as sweep:
+    with start(tmp_path, *LONG, "seed=1,2,3,4", *SLURM, "hydra.launcher.n_jobs=1") as sweep:
         wait_for(lambda: has_steps(tmp_path))
         sweep.send_signal(signal.SIGINT)
         output, errors = sweep.communicate()
     assert sweep.returncode == 75, output + errors
     assert errors.endswith("The same command with sweep_id=s carries on.\n")
     assert [attempt["status"] for attempt in attempts(tmp_path)] == ["interrupted"]
-    done = subprocess.run(command(tmp_path, LONG, "seed=1", *SLURM), capture_output=True, text=True, check=False)
+    done = sweep(tmp_path, *LONG, "seed=1", *SLURM)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(attempts(tmp_path)) == 2
     assert_as_if_left_alone(tmp_path, alone)
 
 
+def test_jobs_go_on_without_the_command_and_the_same_command_waits_for_them(tmp_path: Path, alone: Path) -> None:
+    with start(tmp_path, *LONG, "seed=1", *SLURM) as sweep:
+        wait_for(lambda: has_steps(tmp_path))
+        sweep.kill()
+    done = sweep(tmp_path, *LONG, "seed=1", *SLURM)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [attempt["status"] for attempt in attempts(tmp_path)] == ["completed"]
+    assert_as_if_left_alone(tmp_path, alone)
+
+
 def test_a_job_that_is_killed_has_failed_and_the_others_go_on(tmp_path: Path) -> None:
-    with start(tmp_path, "training.max_epochs=150,2", "seed=1", *SLURM, "hydra.launcher.n_jobs=1") as sweep:
+    with start(
+        tmp_path,
+        "training.max_epochs=150,2",
+        "training.checkpoint_every_steps=20",
+        "seed=1",
+        *SLURM,
+        "hydra.launcher.n_jobs=1",
+    ) as sweep:
         wait_for(lambda: has_steps(tmp_path))
         (attempt,) = attempts(tmp_path)
         os.kill(int(str(attempt["pid"])), signal.SIGKILL)
