@@ -18,6 +18,7 @@ from reprise.config.secrets import (
     hidden_in_arguments,
     hidden_in_text,
     is_secret,
+    keep_secret,
     without_users,
 )
 from reprise.data import Data
@@ -37,6 +38,8 @@ def load_with_key(
     """Return the digits; what it was given is noted, and told to the log, as careless code does."""
     used.append((api_key, address))
     logging.getLogger("reprise.mine").warning("asking with %s at %s", api_key, address)
+    if address.endswith("refused"):
+        raise RuntimeError(f"403 for {api_key}")
     return load_digits(train_split=train_split, val_split=val_split, shift_probability=shift_probability, seed=seed)
 
 
@@ -98,21 +101,22 @@ def test_credentials_reach_the_code_and_no_file(overrides: list[str], tmp_path: 
         load_run(run.path, ["test_secrets"]).model()
 
 
-def test_sweep_writes_no_credentials_down(overrides: list[str], tmp_path: Path) -> None:
-    own = ["run_id=run", "callbacks.progress.seconds=5"]
-    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "-m", "sweep_id=s", "seed=1,2"]
+def test_sweep_shows_no_credentials_and_writes_none_down(overrides: list[str], tmp_path: Path) -> None:
+    not_here = ("run_id", "callbacks.progress", "data.address")
+    addresses = f"data.address='https://me:{PASSWORD}@example.org/data','https://me:{PASSWORD}@example.org/refused'"
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "-m", "sweep_id=s", addresses, "num_threads=1"]
     done = subprocess.run(
-        [*command, *(line for line in overrides if line not in own), "num_threads=1"],
+        [*command, *(line for line in overrides if not line.startswith(not_here))],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "tests")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count(f"asking with {HIDDEN}") == 2
     assert [text for text in (KEY, PASSWORD, FROM_ENVIRONMENT) if text in done.stdout + done.stderr] == []
     assert files_with(tmp_path, KEY, PASSWORD, FROM_ENVIRONMENT) == []
-    logs = [path.read_text() for path in tmp_path.glob("experiments/base/s-*/logs/train.log")]
-    assert [f"asking with {HIDDEN}" in log for log in logs] == [True, True]
+    assert f"403 for {HIDDEN}" in (tmp_path / "experiments" / "base" / "sweeps" / "s" / "summary.md").read_text()
 
 
 def test_reason_of_a_failure_holds_no_credentials(
@@ -194,7 +198,8 @@ def test_what_is_hidden_in_commands_and_texts() -> None:
     assert hidden_in_arguments(["--token", "abc", "--steps", "3", "api_key='a b'"]) == [
         *("--token", HIDDEN, "--steps", "3", f"api_key={HIDDEN}")
     ]
-    assert hidden_in_text("the key abcd was refused", ["abcd"]) == f"the key {HIDDEN} was refused"
+    keep_secret({"tracker": {"tokens": [{"api_key": "k-abcd"}], "pad_token": "k-0123"}})
+    assert hidden_in_text("the key k-abcd was refused, k-0123 not") == f"the key {HIDDEN} was refused, k-0123 not"
 
 
 def test_patch_with_a_credential_in_a_config_file_is_recognised() -> None:

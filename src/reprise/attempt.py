@@ -89,7 +89,7 @@ def _attempt(run: Run, config: ExperimentConfig, build: Build) -> None:
     reason = f"{type(error).__name__}: {error}" if error is not None else _reason(run.loop)
     if run.processes.is_first:
         try:
-            directory.end_attempt(outcome, hidden_in_text(reason, run.secrets), step)
+            directory.end_attempt(outcome, hidden_in_text(reason), step)
         except OSError as full:
             logger.warning("how the attempt ended cannot be recorded: %s", full)
             if error is None:

@@ -52,7 +52,7 @@ class _Console(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{datetime.fromtimestamp(record.created):%H:%M:%S}  {record.getMessage()}"
+        return f"{datetime.fromtimestamp(record.created):%H:%M:%S}  {hidden_in_text(record.getMessage())}"
 
 
 def _log_to_console() -> None:

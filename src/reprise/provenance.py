@@ -43,17 +43,13 @@ def collect_provenance(
     device: torch.device,
     patch: bytes | None = None,
     num_processes: int = 1,
-    secrets: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what is known before there is any data or model; `patch` is what `code_patch` returned.
-
-    `secrets`: texts that are to be left out of the command.
-    """
+    """Return what is known before there is any data or model; `patch` is what `code_patch` returned."""
     packages = dict(_packages())
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code": {**_code(), "patch_sha256": None if patch is None else hashlib.sha256(patch).hexdigest()},
-        "command": {"argv": hidden_in_arguments(sys.argv, secrets), "overrides": list(overrides)},
+        "command": {"argv": hidden_in_arguments(sys.argv), "overrides": list(overrides)},
         "environment": {
             "python": platform.python_version(),
             "platform": platform.platform(),

@@ -15,7 +15,6 @@ from reprise.command_line import Interrupted
 from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
 from reprise.config.checking import show
 from reprise.config.composing import Composed, with_overrides
-from reprise.config.secrets import secrets_of
 from reprise.export import check_packages
 from reprise.processes import Processes, find_processes
 from reprise.provenance import code_patch, collect_provenance, credentials_in, drift, read_provenance
@@ -133,9 +132,8 @@ def _work_on(
             ", ".join(keys),
         )
         patch = None
-    secrets = list(secrets_of(config.to_dict()))
     device = choose_device(config.training.device, processes)
-    provenance = collect_provenance(overrides, device, patch, processes.size, secrets)
+    provenance = collect_provenance(overrides, device, patch, processes.size)
     directory.begin_attempt(
         changes, drift(read_provenance(directory.provenance), provenance) if directory.provenance.exists() else ()
     )
@@ -147,7 +145,6 @@ def _work_on(
         directory,
         config.recorded(),
         config.seed,
-        secrets=secrets,
         provenance=provenance,
         code_patch=patch,
         record=record,

@@ -30,8 +30,6 @@ class Run:
     config: Mapping[str, Any]
     """The resolved config as plain values, for those who record it: without credentials."""
     seed: int
-    secrets: Sequence[str] = ()
-    """What no file may hold."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Facts about code, environment and hardware."""
     code_patch: bytes | None = None

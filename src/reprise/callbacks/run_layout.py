@@ -1,7 +1,6 @@
 """Lays out the run directory: config, Hydra's record and provenance first, and the log from then on."""
 
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from reprise.atomic_file import atomic_file, write_json, write_text
@@ -30,7 +29,7 @@ class RunLayout(Callback):
         if not directory.config.exists():
             write_json(directory.config, dict(run.config))
         self._handler = _LogFile(directory.train_log, encoding="utf-8")
-        self._handler.setFormatter(_Formatter(run.secrets))
+        self._handler.setFormatter(_Formatter())
         logging.getLogger().addHandler(self._handler)
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
@@ -44,12 +43,11 @@ class _LogFile(logging.FileHandler):
 
 
 class _Formatter(logging.Formatter):
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        return hidden_in_text(super().format(record), self._secrets)
+        return hidden_in_text(super().format(record))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

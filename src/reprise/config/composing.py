@@ -21,7 +21,7 @@ from reprise.config.origins import find, origin, sources
 from reprise.config.overrides import is_group, missing_part, parse, with_texts_quoted
 from reprise.config.problems import ConfigError, Problem, instead
 from reprise.config.schema import ExperimentConfig
-from reprise.config.secrets import hidden, hidden_in_text, secrets_of
+from reprise.config.secrets import hidden, hidden_in_text
 
 CONFIG_NAME = "train"
 
@@ -47,19 +47,17 @@ def validated(job: DictConfig, found: Sequence[Problem] = ()) -> Composed:
     task_overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
     overrides = [str(line) for line in task_overrides] if isinstance(task_overrides, list) else []
     config = valid(job, overrides, found)
-    secrets = list(secrets_of(config.to_dict()))
     record = {
-        "config.yaml": _recorded(job, secrets),
-        "hydra.yaml": _recorded(HydraConfig.instance().cfg, secrets),
-        "overrides.yaml": _recorded(hydra_config.overrides.task, secrets),
+        "config.yaml": _recorded(job),
+        "hydra.yaml": _recorded(HydraConfig.instance().cfg),
+        "overrides.yaml": _recorded(hydra_config.overrides.task),
     }
-    return Composed(config, tuple(hidden_in_text(line, secrets) for line in overrides), record)
+    return Composed(config, tuple(hidden_in_text(line) for line in overrides), record)
 
 
-def _recorded(config: Any, secrets: Sequence[str]) -> str:
+def _recorded(config: Any) -> str:
     """Return a config, not resolved, as YAML without credentials."""
-    text = OmegaConf.to_yaml(OmegaConf.create(hidden(OmegaConf.to_container(config, resolve=False))))
-    return hidden_in_text(text, secrets)
+    return hidden_in_text(OmegaConf.to_yaml(OmegaConf.create(hidden(OmegaConf.to_container(config, resolve=False)))))
 
 
 def valid(job: DictConfig, overrides: Sequence[str], found: Sequence[Problem] = ()) -> ExperimentConfig:

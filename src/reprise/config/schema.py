@@ -26,7 +26,7 @@ from reprise.config.checking import (
     conform,
 )
 from reprise.config.problems import ConfigError, InputError, Problem
-from reprise.config.secrets import hidden
+from reprise.config.secrets import hidden, keep_secret
 
 Target = dict[str, Any]
 """A `_target_` with its keyword arguments."""
@@ -176,6 +176,7 @@ class ExperimentConfig:
         Raises:
             ConfigError: for unknown keys, wrong types, missing values and values out of range.
         """
+        keep_secret(values)
         found = [*(problems or []), *_unwritable(values)]
         config = conform(values, cls, "", found)
         if isinstance(config, cls):

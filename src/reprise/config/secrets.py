@@ -1,7 +1,7 @@
 """Keeps credentials out of what is written: which keys hold them, and what stands in the place of their values."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 HIDDEN = "(secret, not recorded)"
@@ -18,6 +18,8 @@ _USER_AT = re.compile(r"(?<=://)[^/@\s]+@")
 _REFERENCE = re.compile(r"\$\{[\w.:]+\}")
 _SHORTEST = 4
 """Characters of a secret that is looked for in texts; a shorter one would be found in anything."""
+_known: list[str] = []
+"""Credentials that this process was given, the longest first."""
 
 
 def is_secret(key: str) -> bool:
@@ -37,13 +39,18 @@ def hidden(value: Any, is_credential: bool = False) -> Any:
     return hidden_in_text(value) if isinstance(value, str) else value
 
 
-def hidden_in_text(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return `text` without `secrets`, users in addresses, and what is assigned to the key of a credential."""
+def keep_secret(values: Any) -> None:
+    """Have `hidden_in_text` hide the credentials in plain values, wherever they turn up in this process."""
+    _known[:] = sorted({*_known, *_credentials(values)}, key=len, reverse=True)
+
+
+def hidden_in_text(text: str) -> str:
+    """Return `text` without known secrets, users in addresses, and what is assigned to the key of a credential."""
     text = _USER.sub(HIDDEN, text)
     text = _ASSIGNMENT.sub(
         lambda match: f"{match[1]}={HIDDEN}" if is_secret(match[1]) and _is_given(match[2]) else match[0], text
     )
-    for secret in sorted(set(secrets), key=len, reverse=True):
+    for secret in _known:
         text = text.replace(secret, HIDDEN)
     return text
 
@@ -53,23 +60,23 @@ def without_users(text: str) -> str:
     return _USER_AT.sub("", text)
 
 
-def hidden_in_arguments(arguments: Sequence[str], secrets: Iterable[str] = ()) -> list[str]:
+def hidden_in_arguments(arguments: Sequence[str]) -> list[str]:
     """Return the arguments of a command without credentials, those that follow an option such as `--token` too."""
-    shown = [hidden_in_text(argument, secrets) for argument in arguments]
+    shown = [hidden_in_text(argument) for argument in arguments]
     for index, argument in enumerate(arguments[:-1]):
         if argument.startswith("--") and "=" not in argument and is_secret(argument[2:]):
             shown[index + 1] = HIDDEN
     return shown
 
 
-def secrets_of(values: Any, is_credential: bool = False) -> Iterator[str]:
+def _credentials(values: Any, is_credential: bool = False) -> Iterator[str]:
     """Yield the credentials in plain values that are long enough to be looked for in texts."""
     if isinstance(values, Mapping):
         for key, item in values.items():
-            yield from secrets_of(item, is_credential or is_secret(str(key)))
+            yield from _credentials(item, is_credential or is_secret(str(key)))
     elif isinstance(values, list | tuple):
         for item in values:
-            yield from secrets_of(item, is_credential)
+            yield from _credentials(item, is_credential)
     elif is_credential and _is_given(values) and len(str(values)) >= _SHORTEST:
         yield str(values)
 
