@@ -53,7 +53,7 @@ class FiniteWatch:
         """
         unread, self._unread = self._unread, []
         values = [value for _, loss, norm, _ in unread for value in (loss, norm) if value is not None]
-        if not values or bool(torch.stack(values).isfinite().all()):
+        if math.isfinite(sum(numbers(values))):
             return
         for step, loss, norm, rate in unread:
             for name, value in (("training loss", loss), ("gradient norm", norm)):
@@ -80,6 +80,14 @@ class FiniteWatch:
             "training split; a smaller training.learning_rate or training.gradient_clip may help, and "
             "training.on_nonfinite=skip leaves such steps out"
         )
+
+
+def numbers(scalars: Sequence[Tensor]) -> list[float]:
+    """Return the values of tensors without dimensions; waits for their device once."""
+    devices = {scalar.get_device() for scalar in scalars}
+    if len(devices) == 1 and devices != {-1}:
+        return [float(number) for number in torch.stack(list(scalars)).tolist()]
+    return [float(scalar.item()) for scalar in scalars]  # on the host, reading each takes less than joining them
 
 
 def finite(value: Tensor | float, name: str, step: int) -> float:

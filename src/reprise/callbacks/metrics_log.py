@@ -5,12 +5,11 @@ import math
 import time
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.config import PositiveInt
-from reprise.finiteness import NonFiniteError, finite
+from reprise.finiteness import NonFiniteError, finite, numbers
 from reprise.metrics_log import MetricEntry, MetricsLogger, timestamp
 
 _SECONDS_BETWEEN_WRITES = 1.0
@@ -83,7 +82,7 @@ class MetricsLog(Callback):
             self._run.loop.check_finite()  # says more than that a line cannot be written
         waiting, self._waiting = self._waiting, []
         self._last_write = time.monotonic()
-        read = iter(_read([value for *_, line in waiting for value in line.values() if isinstance(value, Tensor)]))
+        read = iter(numbers([value for *_, line in waiting for value in line.values() if isinstance(value, Tensor)]))
         entries: list[MetricEntry] = []
         try:
             for seconds, epoch, step, line in waiting:
@@ -98,10 +97,3 @@ class MetricsLog(Callback):
                 entries.append(MetricEntry(timestamp(seconds), epoch, step, values))
         finally:
             self._logger.append(entries)
-
-
-def _read(scalars: list[Tensor]) -> list[float]:
-    """Return the values of tensors without dimensions; waits for the device once."""
-    if len({scalar.get_device() for scalar in scalars}) == 1:
-        return [float(value) for value in torch.stack(scalars).tolist()]
-    return [float(scalar) for scalar in scalars]
