@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.callbacks import Callback, CallbackEvents, Outcome, Run
-from reprise.checkpoint import load_checkpoint
+from reprise.checkpoint import content_hash, load_checkpoint
 from reprise.data import TensorSplit, stack
 from reprise.data.loading import Batches
 from reprise.evaluation import evaluate
@@ -162,3 +162,7 @@ def end(run: Run, outcome: Outcome = "completed") -> None:
         callback.on_run_end(run, outcome)
     for callback in reversed(list(run.callbacks.values())):
         callback.on_close(run, outcome)
+
+
+def weights_hash(loop: Loop) -> str:
+    return content_hash(loop.model.state_dict())
