@@ -11,8 +11,9 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precisio
 from torch.nn import functional
 
 from reprise import MetricEntry, MetricsLogger
+from reprise.config import InputError
 from reprise.metrics import ClassificationMetrics, LanguageModelMetrics, weighted_sum
-from reprise.metrics_log import read_metrics
+from reprise.metrics_log import last_metrics, read_metrics
 
 RAGGED = [[7], [1, 6], [3, 3, 1], [4, 2, 1]]
 
@@ -207,3 +208,22 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path):
     for length in range(whole.index(b"\n") + 1, len(whole)):
         path.write_bytes(whole[:length])
         assert [entry.step for entry in read_metrics(path)] == [1]
+
+
+def test_few_lines_of_many_are_read_without_the_others(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert (list(read_metrics(path)), last_metrics(path)) == ([], None)
+    logger = MetricsLogger(path)
+    for step in range(1, 7):
+        logger.log(1, step, {"train/loss": 0.5} | ({"val/loss": 0.25} if step % 3 == 0 else {}))
+    assert [entry.step for entry in read_metrics(path, "val/")] == [3, 6]
+    assert [entry.step for entry in read_metrics(path, "train/loss")] == [1, 2, 3, 4, 5, 6]
+    assert list(read_metrics(path, "loss")) == []
+    logger.log(2, 7, {"train/loss": 0.5})
+    with path.open("a") as file:
+        file.write('{"timestamp": "2026-')  # still being written
+    assert last_metrics(path).step == 7
+    path.write_text("[]\n")
+    for read in (last_metrics, lambda path: list(read_metrics(path))):
+        with pytest.raises(InputError, match=r"metrics\.jsonl, line 1: not an entry of metrics"):
+            read(path)

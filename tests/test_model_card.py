@@ -589,7 +589,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         write_model_card(RunDirectory(tmp_path))
     run = write_run(tmp_path)
     run.metrics_log.write_text('{"epoch": 1}\n', encoding="utf-8")
-    with pytest.raises(InputError, match=r"metrics\.jsonl: line 1 is not an entry of metrics"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 1: not an entry of metrics"):
         write_model_card(run)
     run.provenance.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"provenance\.json: not a JSON file"):

@@ -9,10 +9,10 @@ from reprise.checklist.files import Failed
 from reprise.command_line import Different
 from reprise.config import ExperimentConfig
 from reprise.config.components import check_components
+from reprise.json_file import read_object
 from reprise.lookup import text_at
 from reprise.model_card import model_card_text
 from reprise.model_card.figures import count
-from reprise.model_card.files import read_object
 from reprise.reproduction.recorded_code import changed_files, find_clone, is_commit_here
 from reprise.run_directory import RunDirectory, open_run
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from reprise.atomic_file import write_json
 from reprise.data import Batch, Data
 from reprise.export import ONNX
-from reprise.model_card.files import read_object
+from reprise.json_file import read_object
 
 RECORD = "exported.json"
 """What was compared, beside the files: inputs, and the largest difference from the model's own logits."""

@@ -1,5 +1,7 @@
 """Records metrics as JSON lines, and reads them back; imports no torch."""
 
+import collections
+import contextlib
 import functools
 import json
 import math
@@ -119,19 +121,45 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def read_metrics(log_path: str | Path) -> Iterator[MetricEntry]:
-    """Yield the entries of a metrics file; a last line that is still being written is left out.
+def read_metrics(log_path: str | Path, prefix: str = "") -> Iterator[MetricEntry]:
+    """Yield the entries of a metrics file; none if there is no file.
+
+    Of a log of many lines the few that are wanted are found fast: with a `prefix`, those with a metric whose name
+    begins so. A last line that is still being written is left out.
 
     Raises:
         InputError: if a line is no entry.
     """
-    with Path(log_path).open(encoding="utf-8", errors="replace") as file:
+    beginning = json.dumps(prefix)[:-1]
+    for number, line in _lines(log_path):
+        if not prefix or beginning in line:
+            entry = _entry(log_path, number, line)
+            if not prefix or any(name.startswith(prefix) for name in entry.metrics):
+                yield entry
+
+
+def last_metrics(log_path: str | Path) -> MetricEntry | None:
+    """Return the last entry of a metrics file, None if there is none.
+
+    Raises:
+        InputError: if that line is no entry.
+    """
+    last = collections.deque(_lines(log_path), maxlen=1)
+    return _entry(log_path, *last[0]) if last else None
+
+
+def _lines(log_path: str | Path) -> Iterator[tuple[int, str]]:
+    with contextlib.suppress(FileNotFoundError), Path(log_path).open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             if line.endswith("\n"):
-                try:
-                    yield MetricEntry.from_json(line)
-                except ValueError as error:
-                    raise InputError(f"{log_path}, line {number}: not an entry of metrics ({error})") from None
+                yield number, line
+
+
+def _entry(log_path: str | Path, number: int, line: str) -> MetricEntry:
+    try:
+        return MetricEntry.from_json(line)
+    except ValueError as error:
+        raise InputError(f"{log_path}, line {number}: not an entry of metrics ({error})") from None
 
 
 def read_metrics_from(log_path: str | Path, offset: int) -> tuple[list[MetricEntry], int]:

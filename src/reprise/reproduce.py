@@ -19,7 +19,7 @@ from typing import Any
 from reprise.accumulation import has_order_of_one
 from reprise.checkpoint import read_checkpoint
 from reprise.config import ExperimentConfig, InputError
-from reprise.metrics_log import read_metrics
+from reprise.metrics_log import last_metrics
 from reprise.provenance import patches_made_in
 from reprise.reproduction.differing_facts import INERT_KEYS, differing_facts, other_splits, provenance_of
 from reprise.reproduction.divergence import find_divergence
@@ -154,10 +154,9 @@ def _was_made_in(clone: Path, patch: Path) -> bool:
 
 def _last_step(run: RunDirectory) -> int:
     """Return the last step of which something is known that a repeat can be held against."""
-    steps = [entry.step for entry in read_metrics(run.metrics_log)] if run.metrics_log.exists() else []
-    if run.last_checkpoint.exists():
-        steps.append(read_checkpoint(run.last_checkpoint)["step"])
-    return max(steps, default=0)
+    last = last_metrics(run.metrics_log)
+    step = 0 if last is None else last.step
+    return max(step, read_checkpoint(run.last_checkpoint)["step"]) if run.last_checkpoint.exists() else step
 
 
 def _unknown_code(clone: Path, provenance: Mapping[str, Any], patch: Path | None, current_code: bool) -> str | None:

@@ -11,7 +11,7 @@ from reprise.callbacks.remote_tracking import RemoteTracker
 from reprise.callbacks.tracking import Tracker
 from reprise.config import ExperimentConfig, InputError
 from reprise.failures import Failure
-from reprise.model_card.files import read_object
+from reprise.json_file import read_object
 from reprise.run_directory import RunDirectory, open_run
 
 

@@ -19,7 +19,7 @@ class Plots(Callback):
 
         directory, results = run.directory, run.results
         assert results is not None
-        evaluations = [entry for entry in read_metrics(directory.metrics_log) if "val/loss" in entry.metrics]
+        evaluations = [entry for entry in read_metrics(directory.metrics_log, "val/") if "val/loss" in entry.metrics]
         _write(directory.learning_curves, draw_learning_curves(evaluations, run.loop.monitor, results["step"]))
         for details in mapping_at(results, "details").values():
             labels = [str(label) for label in list_at(details, "confusion_matrix", "labels")]

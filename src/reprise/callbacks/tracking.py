@@ -14,7 +14,7 @@ from reprise.atomic_file import write_json
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.json_file import read_object
 from reprise.lookup import number_at
-from reprise.metrics_log import MetricEntry, read_metrics, read_metrics_from
+from reprise.metrics_log import MetricEntry, last_metrics, read_metrics_from
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
 
@@ -80,9 +80,9 @@ class Tracker(Callback, abc.ABC):
             self._note(length, is_finished=False)
 
     def _finish(self, run: Run) -> None:
-        entries = list(read_metrics(self._log))
-        if not self.failed and entries and not self._read_record()["finished"]:
-            self._try(lambda: self.send_results(run, entries[-1]))
+        last = last_metrics(self._log)
+        if not self.failed and last is not None and not self._read_record()["finished"]:
+            self._try(lambda: self.send_results(run, last))
             self._note(self._find_length(), is_finished=True)
 
     def _try(self, send: Callable[[], None]) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from reprise.checkpoint import CheckpointError, content_hash, read_checkpoint
 from reprise.config import ExperimentConfig
+from reprise.json_file import read_object
 from reprise.lookup import as_number, mapping_at, mappings_at
-from reprise.model_card.files import Entry, read_history, read_object
+from reprise.metrics_log import MetricEntry, last_metrics
 from reprise.randomness import first_seed
 from reprise.run_directory import RunDirectory
 
@@ -62,11 +63,12 @@ class RunFiles:
         return read_object(self.run.metrics)
 
     @cached_property
-    def history(self) -> list[Entry]:
-        history = read_history(self.run.metrics_log)
-        if not history:
+    def last_line(self) -> MetricEntry:
+        """The last line of the metrics."""
+        last = last_metrics(self.run.metrics_log)
+        if last is None:
             raise Failed("`logs/metrics.jsonl` holds no metrics.")
-        return history
+        return last
 
     @cached_property
     def attempts(self) -> list[Mapping[str, Any]]:

@@ -1,14 +1,15 @@
 """The checks of what a run wrote: each takes the files and returns the evidence, or raises what is wrong."""
 
-import itertools
 import json
 import math
+from collections.abc import Mapping
 
 from reprise.checklist.files import Failed, RunFiles, named
 from reprise.checkpoint import content_hash
 from reprise.config import ExperimentConfig
 from reprise.lookup import as_number
 from reprise.loop import num_steps_per_epoch
+from reprise.metrics_log import read_metrics
 
 _METRICS_LOG = "reprise.callbacks.metrics_log.MetricsLog"
 
@@ -17,7 +18,8 @@ def check_checkpoints(files: RunFiles) -> str:
     best, last = files.best, files.last
     training = files.config.training
     monitor, choose = training.monitor, min if training.monitor_mode == "min" else max
-    evaluations = [entry for entry in files.history if monitor in entry.metrics]
+    last_line = files.last_line
+    evaluations = [entry for entry in read_metrics(files.run.metrics_log, monitor) if monitor in entry.metrics]
     if not evaluations:
         raise Failed(f"`metrics.jsonl` holds no `{monitor}` to choose the best by.")
     chosen = choose(evaluations, key=lambda entry: entry.metrics[monitor])  # of equals, the first
@@ -29,8 +31,8 @@ def check_checkpoints(files: RunFiles) -> str:
     for checkpoint in (best, last):
         if dict(checkpoint.best) != {"value": value, "epoch": chosen.epoch, "step": chosen.step}:
             raise Failed(f"`{checkpoint.name}` has another best evaluation than `metrics.jsonl`.")
-    if last.step < files.history[-1].step:
-        raise Failed(f"`last.pt` is of step {last.step}, but there are metrics of step {files.history[-1].step}.")
+    if last.step < last_line.step:
+        raise Failed(f"`last.pt` is of step {last.step}, but there are metrics of step {last_line.step}.")
     return (
         f"Both are whole by their checksums; `best.pt` is of step {best.step}, where `{monitor}` was "
         f"{training.monitor_mode}imal ({value:.4g}), `last.pt` of step {last.step}."
@@ -38,32 +40,41 @@ def check_checkpoints(files: RunFiles) -> str:
 
 
 def check_metrics(files: RunFiles) -> str:
-    history, training = files.history, files.config.training
+    training, log_every_steps = files.config.training, _log_every_steps(files.config)
     num_batches = -(-files.num_samples("train") // training.batch_size)
     per_epoch = num_steps_per_epoch(num_batches, training.gradient_accumulation)
-    end = max(files.whole[0].step, history[-1].step)
+    end = max(files.whole[0].step, files.last_line.step)
     # What was due before the last change of the config, the present config does not tell.
-    since = max(
-        (as_number(attempt.get("from_step")) or 0 for attempt in files.attempts if attempt.get("changes")), default=0
+    since = int(
+        max(
+            (as_number(attempt.get("from_step")) or 0 for attempt in files.attempts if attempt.get("changes")),
+            default=0,
+        )
     )
-    for entry, following in itertools.pairwise(history):
-        if following.step <= entry.step:
-            raise Failed(f"In `metrics.jsonl` step {following.step} comes after step {entry.step}.")
-    for entry in history:
+
+    def check_missing(first: int, last: int, metrics: Mapping[str, float]) -> None:
+        """Raise Failed if a line was due at one of these steps; the last one has `metrics`, the others have no line."""
+        for step in range(max(first, since + 1), last + 1):
+            has_line = step == last and bool(metrics)
+            is_due = step == end or step % per_epoch == 0 or _is_multiple(step, training.eval_every_steps)
+            if is_due and not (has_line and training.monitor in metrics):
+                raise Failed(f"In `metrics.jsonl` the evaluation at step {step} is missing.")
+            if _is_multiple(step, log_every_steps) and not has_line:
+                raise Failed(f"In `metrics.jsonl` the line of step {step} is missing.")
+
+    num_lines, step = 0, 0
+    for num_lines, entry in enumerate(read_metrics(files.run.metrics_log), 1):
+        if num_lines > 1 and entry.step <= step:
+            raise Failed(f"In `metrics.jsonl` step {entry.step} comes after step {step}.")
         wrong = [name for name, value in entry.metrics.items() if not math.isfinite(value)]
         if wrong:
             raise Failed(f"At step {entry.step}, {named(wrong)} is not finite.")
         if entry.step > since and entry.epoch != (entry.step - 1) // per_epoch + 1:
             raise Failed(f"Step {entry.step} is called one of epoch {entry.epoch}; an epoch has {per_epoch} steps.")
-    logged = {entry.step for entry in history}
-    evaluated = {entry.step for entry in history if training.monitor in entry.metrics}
-    for step in range(int(since) + 1, end + 1):
-        is_due = step == end or step % per_epoch == 0 or _is_multiple(step, training.eval_every_steps)
-        if is_due and step not in evaluated:
-            raise Failed(f"In `metrics.jsonl` the evaluation at step {step} is missing.")
-        if _is_multiple(step, _log_every_steps(files.config)) and step not in logged:
-            raise Failed(f"In `metrics.jsonl` the line of step {step} is missing.")
-    return f"{len(history)} lines up to step {end}: steps ascend, none that was due is missing, all numbers are finite."
+        check_missing(step + 1, entry.step, entry.metrics)
+        step = entry.step
+    check_missing(step + 1, end, {})
+    return f"{num_lines} lines up to step {end}: steps ascend, none that was due is missing, all numbers are finite."
 
 
 def check_results(files: RunFiles) -> str:

@@ -11,8 +11,8 @@ from reprise.comparison import compare
 from reprise.config import InputError
 from reprise.config.problems import instead
 from reprise.config.schema import SWEEPS, name_problem
+from reprise.json_file import read_object
 from reprise.lookup import at, list_at, mapping_at, number_at, numbers, text_at
-from reprise.model_card.files import read_object
 from reprise.run_directory import RunDirectory, find_run
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from reprise.atomic_file import write_text
 from reprise.config import ExperimentConfig, InputError
+from reprise.json_file import read_object
 from reprise.lookup import mapping_at, numbers
+from reprise.metrics_log import MetricEntry, last_metrics, read_metrics
 from reprise.model_card.cautions import cautions
 from reprise.model_card.evaluation import evaluation_results, short_headline
-from reprise.model_card.facts import ChecklistLine, Facts, HistoryEntry
+from reprise.model_card.facts import ChecklistLine, Facts
 from reprise.model_card.figures import count
-from reprise.model_card.files import read_history, read_object
 from reprise.model_card.front_matter import front_matter
 from reprise.model_card.markdown import escape
 from reprise.model_card.reproduction import how_to_use, reproducibility
@@ -51,7 +52,7 @@ def generate_model_card(
     provenance: Mapping[str, Any] | None = None,
     results: Mapping[str, Any] | None = None,
     status: Mapping[str, Any] | None = None,
-    history: Sequence[HistoryEntry] = (),
+    history: Sequence[MetricEntry] = (),
     checklist: Sequence[ChecklistLine] = (),
     plots: Sequence[str] = (),
 ) -> Path:
@@ -96,12 +97,18 @@ def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = (), 
         read_object(run.provenance),
         results,
         read_object(run.status),
-        read_history(run.metrics_log),
+        _history(run.metrics_log),
         checklist,
         [path.relative_to(run.path).as_posix() for path in run.plots],
         repository,
     )
     return _card(facts)
+
+
+def _history(log: Path) -> list[MetricEntry]:
+    """Return what a card tells of: the evaluations, and the last line."""
+    evaluations, last = list(read_metrics(log, "val/")), last_metrics(log)
+    return evaluations if last is None or last in evaluations[-1:] else [*evaluations, last]
 
 
 def _card(facts: Facts) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from reprise.lookup import list_at, mapping_at, number_at, numbers, text_at
-from reprise.model_card.facts import ClassFigures, ConfusionMatrix, Facts, HistoryEntry
+from reprise.metrics_log import MetricEntry
+from reprise.model_card.facts import ClassFigures, ConfusionMatrix, Facts
 from reprise.model_card.figures import count, interval, metric_title, percent, score, wilson_interval
 from reprise.model_card.markdown import code, escape, fenced, image, table
 
@@ -184,7 +185,7 @@ def _plot(facts: Facts, name: str, description: str) -> list[str]:
     return [] if path is None else [image(description, path)]
 
 
-def _best_index(facts: Facts, entries: Sequence[HistoryEntry]) -> int | None:
+def _best_index(facts: Facts, entries: Sequence[MetricEntry]) -> int | None:
     """Return the evaluation that the best checkpoint was taken at."""
     if text_at(facts.results, "checkpoint") == "best":
         steps = [entry.step for entry in entries]

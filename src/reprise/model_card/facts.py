@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from reprise.config import ConfigError
 from reprise.lookup import as_number, at, list_at, mapping_at, numbers, text_at
+from reprise.metrics_log import MetricEntry
 from reprise.model_card.figures import Interval, wilson_interval
 from reprise.run_directory import RunDirectory, find_run
 
@@ -21,19 +22,6 @@ CARD_KEYS = (
     "ethical_considerations",
 )
 """What only a person can write, in the order of the card."""
-
-
-class HistoryEntry(Protocol):
-    """One line of `metrics.jsonl`; a `reprise.metrics.MetricEntry` is one."""
-
-    @property
-    def epoch(self) -> int: ...
-
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
 
 
 class ChecklistLine(Protocol):
@@ -96,7 +84,7 @@ class Facts:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
     status: Mapping[str, Any] = field(default_factory=dict)
-    history: Sequence[HistoryEntry] = ()
+    history: Sequence[MetricEntry] = ()
     checklist: Sequence[ChecklistLine] = ()
     plots: Sequence[str] = ()
     """Paths of the plots beside the card, relative to it."""
@@ -216,6 +204,6 @@ class Facts:
         return next((path for path in self.plots if path.rpartition("/")[2] == f"{name}.svg"), None)
 
     @property
-    def evaluations(self) -> list[HistoryEntry]:
+    def evaluations(self) -> list[MetricEntry]:
         """The entries of the history that hold figures of the validation split."""
         return [entry for entry in self.history if any(name.startswith("val/") for name in entry.metrics)]

@@ -26,8 +26,8 @@ from reprise.command_line import Interrupted
 from reprise.config import ExperimentConfig, InputError
 from reprise.cost import peak_memory
 from reprise.export import check_packages, formats_of, from_pretrained
+from reprise.json_file import read_object
 from reprise.model_card.figures import binary_size
-from reprise.model_card.files import read_object
 from reprise.models import describe_model
 from reprise.preflight.findings import Estimate, Findings
 from reprise.preflight.first_steps import FirstSteps

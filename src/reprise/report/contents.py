@@ -8,8 +8,8 @@ from reprise.compare.runs import RunRecord
 from reprise.compare.variants import ABSENT, Comparison, Variant
 from reprise.config import InputError
 from reprise.lookup import list_at, mapping_at, mappings_at, text_at
+from reprise.metrics_log import read_metrics
 from reprise.model_card.figures import count, is_rate
-from reprise.model_card.files import read_history
 from reprise.report.curves import curves
 
 _MOST_LABELS = 50  # of a confusion matrix that is shown
@@ -127,7 +127,7 @@ def _matrices(run: RunRecord) -> list[dict[str, Any]]:
 
 def _curves(run: RunRecord, num_runs: int, warnings: list[str]) -> dict[str, Any]:
     try:
-        return dict(curves(read_history(run.directory.metrics_log), num_runs))
+        return dict(curves(read_metrics(run.directory.metrics_log), num_runs))
     except (InputError, OSError) as error:
         warnings.append(f"{run.path} has no curves: {error}")
         return {}

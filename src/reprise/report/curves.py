@@ -1,13 +1,13 @@
 """Learning curves of a run, each of so many points that the page can hold those of all runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from reprise.lookup import number_at
-from reprise.model_card.files import Entry
+from reprise.metrics_log import MetricEntry
 from reprise.plots.thinning import Curve, thinned
 
 
-def curves(history: Sequence[Entry], num_runs: int) -> dict[str, Curve]:
+def curves(history: Iterable[MetricEntry], num_runs: int) -> dict[str, Curve]:
     """Return each metric of a history as a curve of some of its logged points, for a page of `num_runs` runs."""
     points: dict[str, Curve] = {}
     for entry in history:

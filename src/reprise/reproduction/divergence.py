@@ -53,8 +53,6 @@ def find_divergence(recorded: RunDirectory, repeated: RunDirectory, steps: int |
 
 
 def _entries(run: RunDirectory, steps: int | None) -> Iterator[MetricEntry]:
-    if not run.metrics_log.exists():
-        return
     try:
         for entry in read_metrics(run.metrics_log):
             if steps is None or entry.step <= steps:

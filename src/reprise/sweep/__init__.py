@@ -19,8 +19,8 @@ from reprise.config import ConfigError, ExperimentConfig, InputError, Problem
 from reprise.config.composing import Composed
 from reprise.config.secrets import hidden_in_arguments
 from reprise.failures import Failure
+from reprise.json_file import read_object
 from reprise.model_card.figures import count
-from reprise.model_card.files import read_object
 from reprise.run_directory import SweepDirectory, create_or_open_sweep
 from reprise.signals import stopped_by_signals
 from reprise.sweep.documents import console_text, write_summary

@@ -19,7 +19,7 @@ from reprise.config import ConfigError, ExperimentConfig, Problem
 from reprise.config.checking import show
 from reprise.config.composing import Composed, validated
 from reprise.config.sweeping import JobConfigs
-from reprise.model_card.files import read_object
+from reprise.json_file import read_object
 from reprise.run_directory import SweepDirectory
 from reprise.sweep.documents import write_summary
 from reprise.sweep.job import Outcome, SweepJob, run_id_of

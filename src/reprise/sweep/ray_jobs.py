@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from reprise.model_card.files import read_object
+from reprise.json_file import read_object
 from reprise.sweep.job import Outcome
 from reprise.sweep.launching import ComposedJob
 from reprise.sweep.processes import Lost, RecordAwaited, begin_worker, carry_out, died, hydra_state

@@ -25,7 +25,7 @@ from reprise.config.checking import show
 from reprise.config.components import validation_metrics
 from reprise.config.problems import instead
 from reprise.config.targets import build
-from reprise.model_card.files import read_object
+from reprise.json_file import read_object
 from reprise.randomness import address
 from reprise.run_directory import PRUNED, SweepDirectory
 from reprise.sweep.job import Outcome, run_id_of

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import submitit
 from submitit.helpers import DelayedSubmission
 
-from reprise.model_card.files import read_object
+from reprise.json_file import read_object
 from reprise.sweep.job import Outcome
 from reprise.sweep.launching import ComposedJob
 from reprise.sweep.processes import Lost, RecordAwaited, begin_worker, carry_out, died, hydra_state

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from reprise.model_card.files import read_object
+from reprise.json_file import read_object
 from reprise.run_directory import PRUNED, SweepDirectory
 from reprise.statistics import MeanInterval, mean_interval
 from reprise.sweep.job import Outcome
