@@ -104,6 +104,10 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
         lambda run: edit_json(run.config, "training", "weight_decay", value=0.5),
         [CONFIG],
     ),
+    "no number of steps in the config": (
+        lambda run: edit_json(run.config, "callbacks", "metrics_log", "every_steps", value=[[]]),
+        [CONFIG, METRICS, AT_HAND],
+    ),
     "last checkpoint gone": (lambda run: run.last_checkpoint.unlink(), [CHECKPOINTS]),
     "last checkpoint cut off": (
         lambda run: run.last_checkpoint.write_bytes(run.last_checkpoint.read_bytes()[:-100]),

@@ -122,7 +122,9 @@ def _exported_tensors(files: RunFiles) -> frozenset[str]:
 def _log_every_steps(config: ExperimentConfig) -> int | None:
     for spec in config.callbacks.values():
         if spec is not None and spec.get("_target_") == _METRICS_LOG:
-            every: int | None = spec.get("every_steps", 10)
+            every = spec.get("every_steps", 10)
+            if every is not None and (type(every) is not int or every < 1):
+                raise Failed("`callbacks.metrics_log.every_steps` in `config.json` is no number of steps.")
             return every
     return None
 
