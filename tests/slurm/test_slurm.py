@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import differences, run_facts
-from sweeping import command, runs
+from sweeping import command, runs, sweep
 
 pytestmark = [
     pytest.mark.long,
@@ -76,9 +76,7 @@ def assert_as_if_left_alone(output_dir: Path, alone: Path) -> None:
 
 def test_the_jobs_of_a_sweep_are_an_array_and_end_with_the_same_bits(tmp_path: Path) -> None:
     for name, overrides in (("slurm", SLURM), ("here", ())):
-        done = subprocess.run(
-            command(tmp_path / name, "seed=1,2,3", *overrides), capture_output=True, text=True, check=False
-        )
+        done = sweep(tmp_path / name, "seed=1,2,3", *overrides)
         assert (done.returncode, done.stderr) == (0, "")
         assert "3 jobs: 3 completed" in done.stdout
     for run_id, run in runs(tmp_path / "slurm").items():
@@ -88,11 +86,11 @@ def test_the_jobs_of_a_sweep_are_an_array_and_end_with_the_same_bits(tmp_path: P
 
 
 def test_a_job_that_is_requeued_carries_on_in_its_run_directory(tmp_path: Path, alone: Path) -> None:
-    with start(tmp_path, *LONG, "seed=1", *SLURM) as sweep:
+    with start(tmp_path, *LONG, "seed=1", *SLURM) as process:
         wait_for(lambda: has_steps(tmp_path))
         slurm("scontrol", "requeue", job_in("running"))
-        output, errors = sweep.communicate()
-    assert (sweep.returncode, errors) == (0, ""), output
+        output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, ""), output
     first, second = attempts(tmp_path)
     assert (first["status"], second["status"]) == ("interrupted", "completed")
     assert first["to_step"] == second["from_step"] != 0
@@ -100,11 +98,11 @@ def test_a_job_that_is_requeued_carries_on_in_its_run_directory(tmp_path: Path, 
 
 
 def test_a_job_that_is_pushed_off_the_machine_carries_on_when_there_is_room(tmp_path: Path, alone: Path) -> None:
-    with start(tmp_path, *LONG, "seed=1", *SLURM) as sweep:
+    with start(tmp_path, *LONG, "seed=1", *SLURM) as process:
         wait_for(lambda: has_steps(tmp_path))
         slurm("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true")
-        output, errors = sweep.communicate()
-    assert (sweep.returncode, errors) == (0, ""), output
+        output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, ""), output
     first, second = attempts(tmp_path)
     assert re.match("Interrupted: by SIGTERM after step", str(first["reason"]))
     assert second["status"] == "completed"
@@ -113,21 +111,21 @@ def test_a_job_that_is_pushed_off_the_machine_carries_on_when_there_is_room(tmp_
 
 @pytest.mark.parametrize("name", ["USR1", "USR2"])
 def test_a_job_that_is_told_of_its_end_queues_itself_again(tmp_path: Path, alone: Path, name: str) -> None:
-    with start(tmp_path, *LONG, "seed=1", *SLURM) as sweep:
+    with start(tmp_path, *LONG, "seed=1", *SLURM) as process:
         wait_for(lambda: has_steps(tmp_path))
         slurm("scancel", f"--signal={name}", job_in("running"))
-        output, errors = sweep.communicate()
-    assert (sweep.returncode, errors) == (0, ""), output
+        output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, ""), output
     assert [attempt["status"] for attempt in attempts(tmp_path)] == ["interrupted", "completed"]
     assert_as_if_left_alone(tmp_path, alone)
 
 
 def test_ctrl_c_stops_the_jobs_and_the_same_command_carries_on(tmp_path: Path, alone: Path) -> None:
-    with start(tmp_path, *LONG, "seed=1,2,3,4", *SLURM, "hydra.launcher.n_jobs=1") as sweep:
+    with start(tmp_path, *LONG, "seed=1,2,3,4", *SLURM, "hydra.launcher.n_jobs=1") as process:
         wait_for(lambda: has_steps(tmp_path))
-        sweep.send_signal(signal.SIGINT)
-        output, errors = sweep.communicate()
-    assert sweep.returncode == 75, output + errors
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate()
+    assert process.returncode == 75, output + errors
     assert errors.endswith("The same command with sweep_id=s carries on.\n")
     assert [attempt["status"] for attempt in attempts(tmp_path)] == ["interrupted"]
     done = sweep(tmp_path, *LONG, "seed=1", *SLURM)
@@ -137,9 +135,9 @@ def test_ctrl_c_stops_the_jobs_and_the_same_command_carries_on(tmp_path: Path, a
 
 
 def test_jobs_go_on_without_the_command_and_the_same_command_waits_for_them(tmp_path: Path, alone: Path) -> None:
-    with start(tmp_path, *LONG, "seed=1", *SLURM) as sweep:
+    with start(tmp_path, *LONG, "seed=1", *SLURM) as process:
         wait_for(lambda: has_steps(tmp_path))
-        sweep.kill()
+        process.kill()
     done = sweep(tmp_path, *LONG, "seed=1", *SLURM)
     assert (done.returncode, done.stderr) == (0, "")
     assert [attempt["status"] for attempt in attempts(tmp_path)] == ["completed"]
@@ -154,12 +152,12 @@ def test_a_job_that_is_killed_has_failed_and_the_others_go_on(tmp_path: Path) ->
         "seed=1",
         *SLURM,
         "hydra.launcher.n_jobs=1",
-    ) as sweep:
+    ) as process:
         wait_for(lambda: has_steps(tmp_path))
         (attempt,) = attempts(tmp_path)
         os.kill(int(str(attempt["pid"])), signal.SIGKILL)
-        output, errors = sweep.communicate()
-    assert sweep.returncode == 1, output + errors
+        output, errors = process.communicate()
+    assert process.returncode == 1, output + errors
     records = [json.loads(path.read_text()) for path in tmp_path.glob("experiments/base/sweeps/s/jobs/*.json")]
     assert sorted(record["status"] for record in records) == ["completed", "failed"]
     (failed,) = (record for record in records if record["status"] == "failed")
