@@ -47,7 +47,7 @@ def contestant(how: str, num_jobs: int) -> Contestant:
         "num_threads=1",
     )
     if how == "hydra":
-        overrides += ("hydra/sweeper=basic", "hydra/launcher=basic")
+        overrides += ("hydra/sweeper=basic", "hydra/launcher=basic", "hydra.sweep.dir={outputs}")
     seeds = ",".join(map(str, range(num_jobs)))
     return Contestant(
         f"{how} {num_jobs}", (script, "{report}", how, "-m", *reprise_command()[1:], *overrides, f"seed={seeds}")

@@ -59,12 +59,13 @@ def test_configs_of_benchmarks_are_valid(name: str, contestants: Any, tmp_path: 
 
 
 @pytest.mark.parametrize("how", ["hydra", "reprise"])
-def test_a_sweep_is_timed(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_is_timed_and_leaves_nothing_here(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from measuring import run
     from sweep_overhead import contestant
 
     assert run(contestant(how, 2)).report.keys() == {"outside", "job", "compose"}
+    assert not (REPOSITORY / "multirun.yaml").exists()  # Hydra's own record
 
 
 @pytest.mark.long
