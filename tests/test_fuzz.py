@@ -207,7 +207,7 @@ def check_file(name: str, text: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         configs = Path(shutil.copytree(CONFIGS, Path(scratch) / "configs"))
         (configs / name).write_text(text)
-        names = (Path(name).name, *re.findall(r"\w+(?=:)", text))
+        names = (Path(name).name, name.removesuffix(".yaml"), *re.findall(r"\w+(?=:)", text))
         assert attempt((*QUICK, "output_dir=outputs"), names, configs) == [], text
 
 

@@ -108,3 +108,14 @@ def test_a_callback_that_is_null_is_left_out() -> None:
     values = {"callbacks": {"a": {"_target_": "x"}, "b": None}, "tracker": {"c": {"_target_": "y"}}}
     assert callback_targets(values) == {"a": {"_target_": "x"}, "c": {"_target_": "y"}}
     assert callback_targets({"callbacks": None, "tracker": {}}) == {}
+
+
+@pytest.mark.parametrize("name", ["run_layout", "checkpoints"])
+def test_a_callback_without_which_no_run_is_completed_cannot_be_left_out(base: dict[str, Any], name: str) -> None:
+    for callbacks in (
+        base["callbacks"] | {name: None},
+        {key: base["callbacks"][key] for key in {*base["callbacks"]} - {name}},
+    ):
+        (problem,) = check_components(base | {"callbacks": callbacks})
+        assert problem.key == f"callbacks.{name}"
+        assert problem.message.startswith("cannot be left out: ")

@@ -45,7 +45,8 @@ def test_every_option_of_a_group_can_be_chosen(group: str) -> None:
     for path in sorted((CONFIGS / group).glob("*.yaml")):
         warmup = ["training.warmup_steps=0"] if path.stem == "constant" else []
         monitor = ["training.monitor=val/loss"] if group == "metrics" else []
-        compose("experiment=base", f"{group}={path.stem}", *warmup, *monitor)
+        option = f"[default,{path.stem}]" if group == "callbacks" else path.stem
+        compose("experiment=base", f"{group}={option}", *warmup, *monitor)
 
 
 def test_problems_in_a_file_come_together_with_key_and_file(configs: Path) -> None:

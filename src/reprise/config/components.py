@@ -95,9 +95,21 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
             else:
                 callback = check(spec, f"{section_name}.{name}")
                 problems += _kind_problems(callback, f"{section_name}.{name}", "callback", "on_run_end")
+    callbacks = values.get("callbacks") or {}
+    for name, purpose in _NEEDED.items():
+        if isinstance(callbacks, Mapping) and callbacks.get(name) is None:
+            message = f"cannot be left out: {purpose}; callbacks=[default,…] has it, or another _target_ may do it"
+            problems.append(Problem(f"callbacks.{name}", message))
     both = set(values.get("callbacks") or ()) & set(values.get("tracker") or ())
     problems += [Problem(f"tracker.{name}", "a callback has this name already") for name in sorted(both)]
     return problems
+
+
+_NEEDED = {
+    "run_layout": "it writes the config into the run directory",
+    "checkpoints": "the best one is what is scored and exported",
+}
+"""Callbacks without which no run can be completed."""
 
 
 def _kind_problems(target: Callable[..., Any] | None, key: str, kind: str, method: str) -> Iterator[Problem]:
