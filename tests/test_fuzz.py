@@ -130,7 +130,7 @@ def files(draw: st.DrawFn) -> tuple[str, str]:
             st.sampled_from(
                 [
                     *([], [line, line], [f"  {line}"], [line.lstrip()], [f"\t{line}"], [line[: len(line) // 2]]),
-                    *([re.sub(r":.*", f": {value}", line)], [f"{line.partition(':')[0]}: {junk}"], [junk, line]),
+                    *(*([f"{line.partition(':')[0]}: {new}"] for new in (value, junk)), [junk, line]),
                     [line.replace("_", "-", 1)],
                 ]
             )
