@@ -157,15 +157,16 @@ def test_all_problems_are_shown_together(command: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "message"),
+    ("text", "message"),
     [
-        ("training: {batch_size: [1, 2}\n", "line 2, column 29", "expected ',' or ']', but got '}'"),
-        ("seed:\n\t1\n", "line 3, column 1", "found character '\\t' that cannot start any token"),
-        ("seed: 1\nseed: 2\n", "line 3, column 1", "found duplicate key seed"),
+        ("training: {batch_size: [1, 2}\n", "{file}, line 2, column 29: not YAML: expected ',' or ']', but got '}}'"),
+        ("seed:\n\t1\n", "{file}, line 3, column 1: not YAML: found character '\\t' that cannot start any token"),
+        ("seed: 1\nseed: 2\n", "{file}, line 3, column 1: not YAML: found duplicate key seed"),
+        ("seed: ${\n", "seed: no viable alternative at input '${{'"),
     ],
 )
-def test_a_file_that_is_not_yaml_is_named_with_the_line(
-    command: Any, tmp_path: Path, text: str, place: str, message: str
+def test_a_file_that_cannot_be_read_as_a_config_is_told_with_its_line_or_key(
+    command: Any, tmp_path: Path, text: str, message: str
 ) -> None:
     configs = tmp_path / "configs"
     (configs / "experiment").mkdir(parents=True)
@@ -175,7 +176,7 @@ def test_a_file_that_is_not_yaml_is_named_with_the_line(
     (configs / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
     for arguments in (["experiment=mine"], ["experiment=mine", "--cfg", "job"], ["-m", "experiment=mine", "seed=1,2"]):
         _, code, _, err = command(*arguments, configs=configs)
-        assert (code, err) == (2, f"Error: {configs}/experiment/mine.yaml, {place}: not YAML: {message}\n")
+        assert (code, err) == (2, f"Error: {message.format(file=configs / 'experiment' / 'mine.yaml')}\n")
     assert list(Path().iterdir()) == []
 
 

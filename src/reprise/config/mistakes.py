@@ -29,6 +29,10 @@ def explain(error: Exception, config_dir: Path | None = None) -> InputError:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return InputError(f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: not YAML: {error.problem}")
+    if isinstance(error, HydraException) and not str(error) and isinstance(error.__cause__, Exception):
+        return explain(error.__cause__, config_dir)  # an interpolation that is none makes Hydra speechless
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return InputError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}")
     told = re.split(r"\nSee https|\n+Config search path", str(error))[0].strip()
     if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
         return InputError(told)
