@@ -202,7 +202,7 @@ class Trial:
                 seen.append(name)
                 if kill_at is not None and left is not None and kill_at.name == name:
                     left -= 1
-                if left == 0 or kill_after == len(seen):
+                if left == 0 or (kill_after is not None and len(seen) >= kill_after):  # two threads may count at once
                     first()
                     os.kill(os.getpid(), signal.SIGKILL)
 
