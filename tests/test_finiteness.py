@@ -105,7 +105,7 @@ def test_where_every_step_is_skipped_there_is_no_training_loss():
 
 def test_losses_whose_sum_overflows_are_finite():
     loop = make_loop(max_steps=3)
-    loop._events.step_end = lambda: loop._watch.note(loop.step, torch.tensor(1e308, dtype=torch.float64), None, 0.1)
+    loop._events.step_end = lambda: loop._watch.note(loop.step, torch.tensor(1e308, dtype=torch.float64), None, 0.1, 0)
     loop.run()
     assert loop.step == 3
 

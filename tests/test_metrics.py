@@ -37,7 +37,7 @@ def random_answers(num_samples, num_labels, seed=0):
 )
 def test_a_line_is_what_json_makes_of_it(metrics):
     entry = MetricEntry("2026-11-25T19:00:00.123+00:00", 3, 12, metrics)
-    assert entry.to_json() == json.dumps(vars(entry))
+    assert entry.to_json() == json.dumps(entry._asdict())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -221,7 +221,7 @@ CONTROLS = [
     Control("beginning at a whole step", begin_within_accumulation, ("inputs", "last.pt: model_state_dict")),
     Control(
         "sums of the loop",
-        forget_in_loop(lambda state: {"loss_sum": torch.zeros_like(state["loss_sum"]), "num_items": 0}),
+        forget_in_loop(lambda state: {"loss_sum": 0.0, "num_items": 0}),
         ("metrics.jsonl",),
     ),
     Control(

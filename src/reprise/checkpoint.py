@@ -192,18 +192,18 @@ def plain(value: Any, where: str = "", tensor: Callable[[Tensor, str], Tensor] =
     for base in (int, float, str, bytes):
         if isinstance(value, base):
             return base(value)  # type: ignore[arg-type]
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value), where, tensor)
-    if isinstance(value, Mapping):
+    if isinstance(value, list | tuple):
+        items = value if _are_ints(value) else (plain(item, f"{where}[{i}]", tensor) for i, item in enumerate(value))
+        return list(items) if isinstance(value, list) else tuple(items)
+    if kind is dict or isinstance(value, Mapping):  # the first is faster to see
         return {
             plain(key, where): plain(item, f"{where}.{key}" if where else str(key), tensor)
             for key, item in value.items()
         }
-    if isinstance(value, list | tuple):
-        items = value if _are_ints(value) else (plain(item, f"{where}[{i}]", tensor) for i, item in enumerate(value))
-        return list(items) if isinstance(value, list) else tuple(items)
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value), where, tensor)
     raise TypeError(f"{where}: a checkpoint holds tensors and plain values, not {kind.__name__}")
 
 
@@ -212,7 +212,7 @@ _PLAIN = (bool, int, float, str, bytes)
 
 def _are_ints(values: list[Any] | tuple[Any, ...]) -> bool:
     # Random states are hundreds of them.
-    return all(type(value) is int for value in values)
+    return set(map(type, values)) <= {int}
 
 
 def content_hash(value: Any) -> str:
@@ -237,7 +237,7 @@ def _feed(digest: Any, value: Any) -> None:
         data = value.detach().cpu().contiguous()
         if data.numel():
             digest.update(data.reshape(-1).view(torch.uint8).numpy())
-    elif isinstance(value, Mapping):
+    elif kind is dict or isinstance(value, Mapping):
         digest.update(f"mapping {len(value)} ".encode())
         for key, item in value.items():
             _feed(digest, key)

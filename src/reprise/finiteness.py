@@ -1,4 +1,4 @@
-"""Looks whether losses, gradients and weights are finite, without making each step wait for the device."""
+"""Adds up losses, and looks whether they, gradients and weights are finite; no step waits for the device for that."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -32,16 +32,20 @@ class FiniteWatch:
         ignores_gradients: bool = False,
         processes: Processes = ALONE,
     ) -> None:
+        self.loss_sum = 0.0
+        """Over the items of all steps that were looked at; whoever needs another one sets it back."""
+        self.num_items = 0
+        """How many items that sum is over."""
         self._parameters = parameters
         self._samples = samples
         self._ignores_gradients = ignores_gradients
         self._processes = processes
-        self._unread: list[tuple[int, Tensor, Tensor | None, float]] = []
-        """Step, loss, gradient norm and learning rate."""
+        self._unread: list[tuple[int, Tensor, Tensor | None, float, int]] = []
+        """Step, loss, gradient norm, learning rate, number of items."""
 
-    def note(self, step: int, loss: Tensor, gradient_norm: Tensor | None, rate: float) -> None:
-        """Remember what came of a step; the norm is None where nothing is clipped."""
-        self._unread.append((step, loss, None if self._ignores_gradients else gradient_norm, rate))
+    def note(self, step: int, loss: Tensor, gradient_norm: Tensor | None, rate: float, num_items: int) -> None:
+        """Remember what came of a step: `loss` is a mean over items, the norm is None where nothing is clipped."""
+        self._unread.append((step, loss, None if self._ignores_gradients else gradient_norm, rate, num_items))
         if len(self._unread) == _MOST_UNREAD:
             self.check()
 
@@ -52,13 +56,15 @@ class FiniteWatch:
             NonFiniteError: with the first step where something is not finite.
         """
         unread, self._unread = self._unread, []
-        values = [value for _, loss, norm, _ in unread for value in (loss, norm) if value is not None]
-        if math.isfinite(sum(numbers(values))):
-            return
-        for step, loss, norm, rate in unread:
-            for name, value in (("training loss", loss), ("gradient norm", norm)):
-                if value is not None and not math.isfinite(value):
-                    raise self.error(name, float(value), step, rate)
+        read = iter(numbers([value for _, *values, _, _ in unread for value in values if value is not None]))
+        for step, _, norm, rate, num_items in unread:
+            loss = next(read)
+            if not math.isfinite(loss):
+                raise self.error("training loss", loss, step, rate)
+            if norm is not None and not math.isfinite(norm_read := next(read)):
+                raise self.error("gradient norm", norm_read, step, rate)
+            self.loss_sum += loss * num_items
+            self.num_items += num_items
 
     def check_weights(self, step: int, rate: float) -> None:
         """Wait for the device, and look at the weights: where nothing is clipped nobody sees a gradient.

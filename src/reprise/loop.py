@@ -146,9 +146,6 @@ class Loop:
             skips_nonfinite=self._skips_nonfinite,
         )
         self._asked_to_return: str | None = None
-        # Sums since the last evaluation; on the device, so that adding to them does not wait for it.
-        self._loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
-        self._num_items = 0
         self._interruption_is_saved = False
         self._unwritten: dict[str, float | Tensor] = {}
         """Of the line of this step, what waits for the evaluation at the end of the run."""
@@ -240,7 +237,12 @@ class Loop:
         self.logged |= metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loop stands, beside the states of model, optimizer and scheduler."""
+        """Return where the loop stands, beside the states of model, optimizer and scheduler.
+
+        Raises:
+            NonFiniteError: as `check_finite`.
+        """
+        self.check_finite()
         return {
             "step": self.step,
             "best": None if self.best is None else asdict(self.best),
@@ -250,8 +252,8 @@ class Loop:
             "num_skipped": self.num_skipped,
             "unwritten": dict(self._unwritten),
             "stop_reason": self.stop_reason,
-            "loss_sum": self._loss_sum.clone(),
-            "num_items": self._num_items,
+            "loss_sum": self._watch.loss_sum,
+            "num_items": self._watch.num_items,
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
         }
 
@@ -265,8 +267,8 @@ class Loop:
         self.num_skipped = state.get("num_skipped", 0)
         self.logged = dict(state["unwritten"])
         self.stop_reason = state["stop_reason"]
-        self._loss_sum.copy_(state["loss_sum"])
-        self._num_items = state["num_items"]
+        self._watch.loss_sum = float(state["loss_sum"])  # a tensor in older ones
+        self._watch.num_items = state["num_items"]
         if self._scaler is not None:
             self._scaler.load_state_dict(state["scaler"])
 
@@ -279,9 +281,6 @@ class Loop:
         self.loss, self.gradient_norm = make.loss, make.gradient_norm
         if self.loss is None:
             self.num_skipped += 1
-        else:
-            self._loss_sum.add_(self.loss, alpha=make.num_items)
-            self._num_items += make.num_items
 
     def _agree(self) -> None:
         """Have every process do what one of them was told: to end training, or to return."""
@@ -330,15 +329,15 @@ class Loop:
     def _evaluate_now(self) -> bool:
         """Return whether the evaluation was done, and not cut short by an interruption."""
         self.check_finite()
+        watch = self._watch
         # None at all if every step was skipped.
-        mean = {"train/loss": float(self._loss_sum / self._num_items)} if self._num_items else {}
+        mean = {"train/loss": watch.loss_sum / watch.num_items} if watch.num_items else {}
         skipped = {"train/skipped_steps": float(self.num_skipped)} if self._skips_nonfinite else {}
         try:
             scores = self._evaluate()
         except EvaluationStopped:
             return False
-        self._loss_sum.zero_()
-        self._num_items = 0
+        watch.loss_sum, watch.num_items = 0.0, 0  # they are since the last evaluation
         metrics = mean | skipped | scores
         for name, metric in metrics.items():
             finite(metric, name, self.step)

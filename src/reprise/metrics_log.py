@@ -8,23 +8,21 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from reprise.config import InputError
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
-_quoted = functools.lru_cache(256)(json.dumps)
+_quoted = json.encoder.encode_basestring_ascii
 
 
 def _number(value: float) -> str:
     return float.__repr__(value) if type(value) is float and math.isfinite(value) else _ENCODER.encode(value)
 
 
-@dataclass(frozen=True)
-class MetricEntry:
+class MetricEntry(NamedTuple):
     """One line of `metrics.jsonl`."""
 
     timestamp: str
@@ -37,7 +35,7 @@ class MetricEntry:
     """Flat names such as `train/loss`; finite numbers."""
 
     def to_json(self) -> str:
-        # As `json.dumps(vars(self), allow_nan=False)`, in half the time: every step may have a line.
+        # As `json.dumps(self._asdict(), allow_nan=False)`, in two thirds of the time: every step may have a line.
         values = ", ".join([f"{_quoted(name)}: {_number(value)}" for name, value in self.metrics.items()])
         where = f'"timestamp": {_quoted(self.timestamp)}, "epoch": {self.epoch}, "step": {self.step}'
         return f'{{{where}, "metrics": {{{values}}}}}'

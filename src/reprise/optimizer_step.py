@@ -100,7 +100,7 @@ class OptimizerStep:
                     buffer.copy_(before)
                 self.loss = self.gradient_norm = None
             else:
-                self._watch.note(step + 1, self.loss, self.gradient_norm, rate)
+                self._watch.note(step + 1, self.loss, self.gradient_norm, rate, self.num_items)
             if self._scaler is not None:
                 self._scaler.step(self._optimizer)
                 self._scaler.update()

@@ -23,11 +23,11 @@ class StorageError(Failure):
 
 
 @contextmanager
-def storage_failures_told(place: Path, num_bytes: int | None = None) -> Iterator[None]:
+def storage_failures_told(place: Path, state: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Turn what the operating system says about the disk under `place` into a message.
 
-    `num_bytes`: what a checkpoint needs. Any error about a file below `place` is one of the disk; about other files,
-    only those that cannot be anything else.
+    `state`: what a checkpoint there is to hold. Any error about a file below `place` is one of the disk; about other
+    files, only those that cannot be anything else.
 
     Raises:
         StorageError: in place of an OSError.
@@ -37,7 +37,7 @@ def storage_failures_told(place: Path, num_bytes: int | None = None) -> Iterator
     except OSError as error:
         if not is_storage_failure(error, place):
             raise
-        raise StorageError(_message(error, place, num_bytes)) from error
+        raise StorageError(_message(error, place, None if state is None else num_bytes_of(state))) from error
 
 
 def is_storage_failure(error: OSError, place: Path) -> bool:

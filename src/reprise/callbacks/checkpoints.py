@@ -11,7 +11,7 @@ from reprise.callbacks import Callback, Outcome, Run
 from reprise.checkpoint import HostCopy, gather_state, plain, write_checkpoint
 from reprise.config import PositiveInt
 from reprise.run_directory import RunDirectory
-from reprise.storage import checkpoint_size, num_bytes_of, storage_failures_told, warn_of_little_space
+from reprise.storage import checkpoint_size, storage_failures_told, warn_of_little_space
 
 
 class Checkpoints(Callback):
@@ -84,7 +84,7 @@ class Checkpoints(Callback):
             sync(directory.metrics_log)  # the state says how long it is
             first = due[0]
             for path in due:
-                with storage_failures_told(path, num_bytes_of(plain_state)):
+                with storage_failures_told(path, plain_state):
                     if path == directory.best_checkpoint and replaced is not None:
                         keep(path, replaced)
                     if path == first:
