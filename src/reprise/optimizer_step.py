@@ -16,6 +16,8 @@ from reprise.randomness import address, seed_globals
 
 logger = logging.getLogger(__name__)
 
+_ADDRESSES_AT_ONCE = 64
+
 
 class Scheduler(Protocol):
     """What a learning rate schedule is here; those of `torch.optim.lr_scheduler` fit."""
@@ -69,6 +71,8 @@ class OptimizerStep:
         self._count_items = count_items
         self._accumulation = accumulation
         self._skips_nonfinite = skips_nonfinite
+        self._addresses: dict[tuple[int, int], int] = {}
+        """Of microbatches to come, by step and index."""
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         # A scaler has a use of its own for what an optimizer divides by; a step that is skipped would leave it behind.
         can_divide = scaler is None and not skips_nonfinite
@@ -114,7 +118,7 @@ class OptimizerStep:
         """Add the gradients of the loss of microbatch `index` times `weight`, and return that loss."""
         batch = host_batch if self._on_host else on_device(host_batch, self._device)
         # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
-        seed_globals(address(self._seed, "step", step, index))
+        seed_globals(self._address(step, index))
         with self._autocast():
             loss: Tensor = self._forward(**batch).loss
         if weight != 1.0:
@@ -122,6 +126,17 @@ class OptimizerStep:
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         # A CUDA graph writes its results to the same memory again.
         return loss.detach() if self._on_host else loss.detach().clone()
+
+    def _address(self, step: int, index: int) -> int:
+        """Return the address of microbatch `index`.
+
+        Those of the steps that follow are made at the same time: one by one, each would find a processor's caches full
+        of the model.
+        """
+        if (step, index) not in self._addresses:
+            steps = range(step, step + _ADDRESSES_AT_ONCE)
+            self._addresses |= {(number, index): address(self._seed, "step", number, index) for number in steps}
+        return self._addresses.pop((step, index))
 
     def _is_nonfinite(self, step: int, rate: float) -> bool:
         """Wait for the device; say so and return whether loss or gradients are not finite."""
