@@ -13,6 +13,7 @@ from reprise.randomness import (
     address,
     capture_rng_state,
     numpy_generator,
+    permuted,
     restore_rng_state,
     seed_globals,
 )
@@ -176,3 +177,36 @@ def test_no_two_purposes_epochs_or_samples_share_a_draw():
         for epoch in range(5)
     ]
     assert len(np.unique(draws)) == np.size(draws)
+
+
+@pytest.mark.parametrize("size", [*range(1, 70), 1023, 1024, 1025, 2**16 + 1])
+def test_a_permutation_takes_every_number_once(size):
+    whole = permuted(np.arange(size), size, 5)
+    assert np.sort(whole).tolist() == list(range(size))
+    part = indices(*range(size))[size // 3 :: 2]
+    assert (permuted(part, size, 5) == whole[part]).all()
+
+
+def test_a_permutation_is_the_same_on_every_machine_and_in_every_version():
+    assert permuted(indices(0, 1, 2, 3, 9), 10, address(1, "order", 0)).tolist() == [4, 1, 7, 0, 3]
+    assert permuted(indices(0, 10**12 - 1), 10**12, 2**64 - 1).tolist() == [844380026739, 822316146863]
+
+
+def test_every_number_is_equally_likely_to_become_any_other():
+    size, num_keys = 100, 2_000
+    counts = np.zeros((size, size))
+    for key in range(num_keys):
+        counts[np.arange(size), permuted(np.arange(size), size, key)] += 1
+    expected = num_keys / size
+    assert ((counts - expected) ** 2 / expected).sum() < 10_310  # chi-squared, 9801 degrees of freedom: 99.98 %
+
+
+def test_neighbours_in_a_permutation_have_nothing_to_do_with_each_other():
+    size, num_bins = 200_003, 20
+    for key in range(5):
+        places = permuted(np.arange(size), size, key)
+        for first, second in ((np.arange(size), places), (places, np.roll(places, 1)), (places, np.roll(places, 2))):
+            counts, *_ = np.histogram2d(first, second, bins=num_bins, range=[[0, size]] * 2)
+            expected = size / num_bins**2
+            assert ((counts - expected) ** 2 / expected).sum() < 465  # chi-squared, 361 degrees of freedom: 99.98 %
+        assert abs(np.corrcoef(places % 2, np.roll(places, 1) % 2)[0, 1]) < 5 / np.sqrt(size)

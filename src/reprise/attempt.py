@@ -17,6 +17,7 @@ from reprise.config.secrets import hidden_in_text
 from reprise.config.targets import build as build_target
 from reprise.cost import CostMeter
 from reprise.data import counter_of, describe_data, fingerprint
+from reprise.data.order import MOST_HELD
 from reprise.export import export_model, formats_of
 from reprise.loop import Loop, num_steps_per_epoch, num_total_steps
 from reprise.models import describe_model
@@ -112,7 +113,7 @@ def _carry_out(run: Run, config: ExperimentConfig, build: Build, started: dict[s
     if is_first:
         update_provenance(
             run.directory.provenance,
-            data=describe_data(task.data) | {"order_sha256": fingerprint(task.batches("train").order(0))},
+            data=describe_data(task.data) | {"order_sha256": fingerprint(task.batches("train").order(0)[:MOST_HELD])},
             model=describe_model(task.model) | shapes(task),
             usage=task.data.usage,
         )

@@ -150,6 +150,36 @@ class SampleDraws:
         return low + (self.uniform(num) * (high - low)).astype(np.int64)
 
 
+def permuted(numbers: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
+    """Return what becomes of each of some numbers in a permutation of 0 to `size` - 1, the one that `key` names.
+
+    A Feistel network (Luby and Rackoff 1988, "How to construct pseudorandom permutations from pseudorandom functions")
+    permutes all numbers of as many bits. What it makes too large of a number is permuted again until it is not (Black
+    and Rogaway 2002, "Ciphers with arbitrary finite domains"), at most half of them each time.
+    Of less than some forty numbers not all permutations are equally likely.
+    """
+    num_bits = max(2, (size - 1).bit_length())
+    num_low = num_bits // 2
+    low_mask = np.uint64((1 << num_low) - 1)
+    # Each half is changed by the highest bits of what the other one is mixed to.
+    shifts = np.uint64(64 - num_low), np.uint64(64 - (num_bits - num_low))
+    keys = _mix(np.uint64(key) ^ _mix(np.arange(1, _NUM_ROUNDS + 1, dtype=np.uint64)))
+    result = numbers.astype(np.uint64)
+    beyond = np.arange(len(result))
+    while len(beyond):
+        whole = result[beyond]
+        low, high = whole & low_mask, whole >> np.uint64(num_low)
+        for number in range(0, _NUM_ROUNDS, 2):
+            low ^= _mix(high ^ keys[number]) >> shifts[0]
+            high ^= _mix(low ^ keys[number + 1]) >> shifts[1]
+        result[beyond] = whole = (high << np.uint64(num_low)) | low
+        beyond = beyond[whole >= np.uint64(size)]
+    return result.astype(np.int64)
+
+
+_NUM_ROUNDS = 8
+
+
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

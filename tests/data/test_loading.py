@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reprise.checkpoint import content_hash
-from reprise.data import TensorSplit, stack
+from reprise.data import TensorSplit, loading, order, stack
 from reprise.data.loading import Batches
 from reprise.randomness import set_seed
 
@@ -45,6 +45,12 @@ def whole_batches():
 KINDS = [FromGlobals, whole_batches]
 
 
+@pytest.fixture(params=["held", "computed"])
+def order_is(request, monkeypatch):
+    if request.param == "computed":
+        monkeypatch.setattr(order, "MOST_HELD", NUM_SAMPLES - 1)
+
+
 def batches(kind=FromGlobals, **options):
     defaults = {"batch_size": BATCH_SIZE, "seed": 1, "purpose": "train", "shuffle": True}
     return Batches(kind(), stack, **(defaults | options))
@@ -60,6 +66,7 @@ def hashes(sequence):
     return [content_hash(batch) for batch in sequence]
 
 
+@pytest.mark.usefixtures("order_is")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_does_not_depend_on_the_number_of_workers(kind):
     expected = hashes(take(batches(kind).stream(), 7))
@@ -75,9 +82,12 @@ def test_scoring_with_workers_brings_every_sample_once_in_order():
     assert [len(batch["values"]) for batch in expected] == [4, 4, 2]
 
 
+@pytest.mark.usefixtures("order_is")
+@pytest.mark.parametrize("num_at_once", [1, 8, 2**13])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_stream_from_any_position_is_the_tail_of_the_whole(kind):
+def test_a_stream_from_any_position_is_the_tail_of_the_whole(kind, num_at_once, monkeypatch):
     expected = hashes(take(batches(kind).stream(), 8))
+    monkeypatch.setattr(loading, "_INDICES_AT_ONCE", num_at_once)
     for first in range(8):
         assert hashes(take(batches(kind).stream(first), 8 - first)) == expected[first:]
 
@@ -129,12 +139,14 @@ def test_epochs_seeds_and_purposes_draw_differently(kind):
     assert len(set(values)) == len(values)
 
 
+@pytest.mark.usefixtures("order_is")
 def test_an_order_is_a_permutation_that_depends_on_seed_and_epoch_alone():
-    orders = [batches(seed=seed, purpose=p).order(epoch).tolist() for seed in (0, 1) for epoch in (0, 1) for p in "ab"]
+    made = [batches(seed=seed, purpose=p).order(epoch) for seed in (0, 1) for epoch in (0, 1) for p in "ab"]
+    orders = [order[:].tolist() for order in made]
     assert all(sorted(order) == list(range(NUM_SAMPLES)) for order in orders)
     assert orders[0::2] == orders[1::2]
     assert len({tuple(order) for order in orders}) == 4
-    assert batches(shuffle=False).order(5).tolist() == list(range(NUM_SAMPLES))
+    assert batches(shuffle=False).order(5)[:].tolist() == list(range(NUM_SAMPLES))
 
 
 def test_every_place_of_an_order_is_equally_likely():

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from reprise.data import Batch, MapStyle, TensorSplit
-from reprise.randomness import SampleDraws, address, numpy_generator, seed_globals
+from reprise.data.order import Order, in_order, shuffled
+from reprise.randomness import SampleDraws, address, seed_globals
 from reprise.signals import leave_signals_to_the_parent
 
 BatchAddress = tuple[int, NDArray[np.int64]]
 """Epoch and sample indices: all that a batch depends on, beside the seed."""
+
+_INDICES_AT_ONCE = 2**13
+"""How much of an order is asked for together: what computes it is made for many."""
 
 _BYTES_AT_ONCE = 2**18
 """How much is copied together where consecutive batches are mere copies; it stays in a processor's cache."""
@@ -75,25 +79,28 @@ class Batches:
         """Yield the batches of one epoch from number `first` up to `stop`."""
         return self._fetch(self._addresses(first, stop))
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the sample indices of an epoch (from 0) in the order in which they are visited."""
-        if self._shuffle:
-            return numpy_generator(self._seed, "order", epoch).permutation(self._num_samples)
-        return np.arange(self._num_samples, dtype=np.int64)
+    def order(self, epoch: int) -> Order:
+        """Return the order of an epoch, from 0."""
+        return shuffled(self._num_samples, self._seed, epoch) if self._shuffle else in_order(self._num_samples)
 
     def samples(self, first: int, num: int) -> list[int]:
         """Return the indices of the samples in `num` batches, from batch number `first` of the whole run on."""
         return [index for _, indices in self._addresses(first, first + num) for index in indices.tolist()]
 
     def _addresses(self, first: int, stop: int | None) -> Iterator[BatchAddress]:
-        number, known_epoch = first, -1
+        num_at_once = max(1, _INDICES_AT_ONCE // self.batch_size)
+        number, known_epoch, known = first, -1, range(0)
         while stop is None or number < stop:
             epoch, position = divmod(number, len(self))
             if self._only is not None:
                 epoch, position = 0, number % min(self._only, len(self))
             if epoch != known_epoch:
-                order, known_epoch = self.order(epoch), epoch
-            yield epoch, order[position * self.batch_size : (position + 1) * self.batch_size]
+                order, known_epoch, known = self.order(epoch), epoch, range(0)
+            if position not in known:
+                known = range(position, position + num_at_once)
+                indices = order[known.start * self.batch_size : known.stop * self.batch_size]
+            start = (position - known.start) * self.batch_size
+            yield epoch, indices[start : start + self.batch_size]
             number += 1
 
     def _shared(self, addresses: Iterator[BatchAddress], first: int, share: range) -> Iterator[BatchAddress]:
