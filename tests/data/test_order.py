@@ -5,7 +5,7 @@ from reprise.data.order import MOST_HELD, in_order, shuffled
 from reprise.randomness import numpy_generator
 
 
-def test_a_shuffled_order_is_what_numpy_draws_up_to_a_million_samples_and_computed_beyond():
+def test_a_shuffled_order_is_what_numpy_draws_up_to_half_a_million_samples_and_computed_beyond():
     assert (shuffled(1000, 3, 7)[:] == numpy_generator(3, "order", 7).permutation(1000)).all()
     assert isinstance(shuffled(MOST_HELD, 3, 7), np.ndarray)
     beyond = shuffled(MOST_HELD + 1, 3, 7)[:]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from reprise.randomness import address, numpy_generator, permuted
 
-MOST_HELD = 2**20
+MOST_HELD = 2**19
 """An order of more samples is computed as it is visited; a smaller one is held, eight bytes a sample."""
 
 
