@@ -12,11 +12,11 @@ from measuring import Measured, Row, compare, peer, race, reprise_run
 EVERY_STEPS, NUM_DUE = 30, 3
 
 
-def checkpoint(num_rounds: int) -> list[Row]:
+def checkpoint(num_rounds: int, device: str = "cpu") -> list[Row]:
     rounds = race(
         [
-            peer("floor", "keep_state.py", "copy", 3),
-            peer("bare", "keep_state.py", "save", 2),
+            peer("floor", "keep_state.py", "copy", 3, device),
+            peer("bare", "keep_state.py", "save", 2, device),
             reprise_run(
                 "ours",
                 "experiment_name=benchmark",
@@ -29,6 +29,7 @@ def checkpoint(num_rounds: int) -> list[Row]:
                 "training.log_every_steps=1",
                 "training.batch_size=1",
                 "training.learning_rate=1e-5",
+                device=device,
             ),
         ],
         num_rounds,

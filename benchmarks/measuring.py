@@ -65,9 +65,10 @@ class Row:
     reached: bool | None = None
 
 
-def reprise_run(name: str, *overrides: str, num_threads: int = 1) -> Contestant:
+def reprise_run(name: str, *overrides: str, num_threads: int = 1, device: str = "cpu") -> Contestant:
     """Return the real command, with what lies in `benchmarks/` put in as a user's own code is."""
-    return Contestant(name, (*reprise_command(), *overrides, f"num_threads={num_threads}"), num_threads)
+    how = f"num_threads={num_threads}", f"training.device={device}"
+    return Contestant(name, (*reprise_command(), *overrides, *how), num_threads)
 
 
 def reprise_command() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import checkpoint_stall
+import gpu_training
 import peak_memory
 import scaling
 import start_up
@@ -32,13 +33,19 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "records": scaling.sweep_records,
     "compare": scaling.compare,
     "report": scaling.report,
+    "gpu": gpu_training.gpu,
 }
 PAGE = REPOSITORY / "docs" / "performance.md"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure Reprise against plain loops and print a table.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"any of {', '.join(BENCHMARKS)}; default: all that this machine can run",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each contestant; default: 5")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.relative_to(REPOSITORY)}")
     options = parser.parse_args()
@@ -46,7 +53,7 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     print(f"{conditions()}\n")
-    for name in options.names or BENCHMARKS:
+    for name in options.names or [name for name in BENCHMARKS if name != "gpu" or gpu_training.has_gpu()]:
         print(f"{name}: {options.rounds} rounds", file=sys.stderr, flush=True)
         try:
             rows = BENCHMARKS[name](options.rounds)

@@ -11,6 +11,7 @@ from conftest import REPOSITORY, compose
 BENCHMARKS = REPOSITORY / "benchmarks"
 RACES = ["tiny", "vit", "deterministic", "start", "checkpoint", "memory", "sweep", "log", "index", "records"]
 OF_MANY_RUNS = ["compare", "report"]
+ON_GPU = ["gpu"]
 
 
 class Raced(Exception):
@@ -25,7 +26,7 @@ def contestants(monkeypatch: pytest.MonkeyPatch) -> Any:
     import scaling
     import start_up
 
-    assert list(benchmarks.BENCHMARKS) == RACES + OF_MANY_RUNS
+    assert list(benchmarks.BENCHMARKS) == RACES + OF_MANY_RUNS + ON_GPU
     found = []
 
     def race(contestants: Any, *_: Any, **__: Any) -> None:
@@ -35,6 +36,8 @@ def contestants(monkeypatch: pytest.MonkeyPatch) -> Any:
     for module in (benchmarks.checkpoint_stall, benchmarks.peak_memory, benchmarks.sweep_overhead, scaling, start_up):
         monkeypatch.setattr(module, "race", race)
     monkeypatch.setattr(benchmarks.step_time, "race", race)
+    monkeypatch.setattr(benchmarks.gpu_training, "race", race)
+    monkeypatch.setattr(benchmarks.gpu_training, "has_gpu", lambda: True)
     monkeypatch.setattr(scaling, "run", lambda contestant: race([contestant]))
     monkeypatch.setattr(start_up, "run", lambda contestant: None)  # once before the race
 
@@ -46,7 +49,7 @@ def contestants(monkeypatch: pytest.MonkeyPatch) -> Any:
     return of
 
 
-@pytest.mark.parametrize("name", RACES)
+@pytest.mark.parametrize("name", RACES + ON_GPU)
 def test_configs_of_benchmarks_are_valid(name: str, contestants: Any, tmp_path: Path) -> None:
     places = {"{report}": str(tmp_path / "report"), "{outputs}": str(tmp_path)}
     for contestant in contestants(name):
@@ -66,6 +69,19 @@ def test_a_sweep_is_timed_and_leaves_nothing_here(how: str, monkeypatch: pytest.
 
     assert run(contestant(how, 2)).report.keys() == {"outside", "job", "compose"}
     assert not (REPOSITORY / "multirun.yaml").exists()  # Hydra's own record
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workload", ["bert_trial", "gpt2_trial"])
+def test_contestants_on_a_gpu_do_their_work_on_a_cpu_too(workload: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu_training
+    from measuring import race
+
+    (measured,) = race(gpu_training.contestants(workload, "cpu"), 1, in_turns=False)
+    assert gpu_training.synchronisations(measured.pop(gpu_training.WAITS)) == (0, 0)
+    assert {"bare", "ours"} <= measured.keys()
+    assert all(gpu_training.seconds(one) > 0 for one in measured.values())
 
 
 @pytest.mark.long

@@ -1,8 +1,12 @@
 """How a run of Reprise is measured: callbacks as a user would write them."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from reprise.callbacks import Callback, Run
 from reprise.callbacks.checkpoints import Checkpoints
@@ -42,3 +46,35 @@ class TimedCheckpoints(Checkpoints):
         self._commits.append((began, time.perf_counter()))
         if run.loop.step == self._leave_after:
             leave(self._report, commits=self._commits)
+
+
+class Synchronisations(Callback):
+    """Counts how often the host waits for the GPU between the ends of two steps; the process ends after `leave_after`.
+
+    As torch tells: https://docs.pytorch.org/docs/stable/generated/torch.cuda.set_sync_debug_mode.html
+    """
+
+    def __init__(self, report: str, leave_after: int) -> None:
+        self._report = Path(report)
+        self._leave_after = leave_after
+        self._counts: dict[int, int] = {}
+        self._num = 0
+
+    def on_epoch_start(self, run: Run) -> None:
+        show = warnings.showwarning
+
+        def count(message: Any, *others: Any, **more: Any) -> None:
+            if "synchronizing CUDA operation" in str(message):
+                self._num += 1
+            else:
+                show(message, *others, **more)
+
+        warnings.showwarning = count
+        warnings.filterwarnings("always", message=".*synchronizing CUDA operation")
+        if run.device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("warn")
+
+    def on_step_end(self, run: Run) -> None:
+        self._counts[run.loop.step], self._num = self._num, 0
+        if run.loop.step == self._leave_after:
+            leave(self._report, synchronisations=self._counts)
