@@ -22,7 +22,7 @@ NOT_DETERMINISTIC, WAITS, TRAINER = "deterministic=false", "ours, waits counted"
 def gpu(num_rounds: int) -> list[Row]:
     if not has_gpu():
         raise Failed("needs a GPU that torch can use (CUDA)")
-    rows = [row for workload in ("bert_base", "gpt2_small") for row in training(num_rounds, workload)]
+    rows = [row for workload in ("bert_base", "gpt2_small") for row in training(num_rounds, workload, "cuda")]
     return [*rows, *checkpoint_stall.checkpoint(num_rounds, "cuda")]
 
 
@@ -32,8 +32,8 @@ def has_gpu() -> bool:
     return subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
-def training(num_rounds: int, workload: str) -> list[Row]:
-    rounds = race(contestants(workload, "cuda"), num_rounds, in_turns=False)
+def training(num_rounds: int, workload: str, device: str) -> list[Row]:
+    rounds = race(contestants(workload, device), num_rounds, in_turns=False)
     size = WORKLOADS[workload]
     others = [name for name in ("bare", TRAINER) if name in rounds[0]]
     steps = {

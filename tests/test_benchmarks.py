@@ -76,12 +76,12 @@ def test_a_sweep_is_timed_and_leaves_nothing_here(how: str, monkeypatch: pytest.
 def test_contestants_on_a_gpu_do_their_work_on_a_cpu_too(workload: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import gpu_training
-    from measuring import race
 
-    (measured,) = race(gpu_training.contestants(workload, "cpu"), 1, in_turns=False)
-    assert gpu_training.synchronisations(measured.pop(gpu_training.WAITS)) == (0, 0)
-    assert {"bare", "ours"} <= measured.keys()
-    assert all(gpu_training.seconds(one) > 0 for one in measured.values())
+    step, rates, *_, waits = gpu_training.training(1, workload, "cpu")
+    assert "× bare" in step.value
+    assert rates.bare
+    assert rates.ours
+    assert (waits.ours, waits.value, waits.reached) == ("0", "0 with a line", True)
 
 
 @pytest.mark.long

@@ -36,14 +36,13 @@ class Marks:
 def state_of_process() -> dict[str, float]:
     """Return CPU and wall seconds, and resident memory now and at its peak, in bytes.
 
-    CPU time is that of all threads and of the child processes that have ended. With a GPU in use, the most of its
-    memory that was allocated as well, after what was sent to it is done.
+    CPU time is that of all threads and of the child processes that have ended. With a GPU in use, all that was sent to
+    it is done by then; `gpu_peak` is the most of its memory that was allocated.
     """
-    on_gpu = {}
-    torch = sys.modules.get("torch")
+    torch, gpu_peak = sys.modules.get("torch"), 0
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.synchronize()
-        on_gpu = {"gpu_peak": torch.cuda.max_memory_allocated()}
+        gpu_peak = torch.cuda.max_memory_allocated()
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
@@ -51,7 +50,7 @@ def state_of_process() -> dict[str, float]:
         "wall": time.perf_counter(),
         "resident": pages * resource.getpagesize(),
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        **on_gpu,
+        "gpu_peak": gpu_peak,
     }
 
 
