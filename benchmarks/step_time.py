@@ -50,7 +50,7 @@ def _cpu(measured: Measured, first: int, last: int) -> float:
 
 def perceptron(num_rounds: int) -> list[Row]:
     """The tiny model: 64 features, 128 hidden units, batch 32, 256 steps an epoch."""
-    pace, max_epochs = Pace(256, 11, settled=64, window=64), 11
+    pace, max_epochs = Pace(256, 31, settled=64, window=64), 31
     overrides = (
         "experiment_name=benchmark",
         "data=points",

@@ -71,6 +71,7 @@ class OptimizerStep:
         self._count_items = count_items
         self._accumulation = accumulation
         self._skips_nonfinite = skips_nonfinite
+        self._no_grad = torch.no_grad()  # making one takes as long as using it
         self._addresses: dict[tuple[int, int], int] = {}
         """Of microbatches to come, by step and index."""
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -93,7 +94,7 @@ class OptimizerStep:
             self.loss, self.num_items = self._accumulation.train(microbatches, counts, num, train_on)
             # Whichever microbatches were trained on here, the random state is the same afterwards.
             seed_globals(address(self._seed, "step", step))
-        with torch.no_grad():
+        with self._no_grad:
             if self._scaler is not None:
                 self._scaler.unscale_(self._optimizer)
             if self._gradient_clip is not None:

@@ -49,7 +49,7 @@ class AdamW(_Uncompiled, torch.optim.AdamW):
 
     def divide_gradients(self, divisor: Tensor) -> bool:
         """Have the next step divide all gradients by a tensor without dimensions; return False where it cannot."""
-        if not all(group["fused"] for group in self.param_groups):
+        if self._tensors is None and not all(group["fused"] for group in self.param_groups):
             return False
         self._divisor = divisor
         return True
