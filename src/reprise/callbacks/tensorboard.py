@@ -25,8 +25,10 @@ class TensorBoard(Tracker):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # What an interrupted attempt wrote from this step on is hidden: it is written again.
-            self._writer = SummaryWriter(str(self._record.parent), purge_step=entries[0].step)
+            # What an interrupted attempt wrote from this step on is hidden: it is written again. A short queue would have
+            # this thread and that of the writer wait for each other at every line.
+            folder = str(self._record.parent)
+            self._writer = SummaryWriter(folder, purge_step=entries[0].step, max_queue=2**14)
         for entry in entries:
             self._write(entry.metrics, entry.step, entry.timestamp)
         self._writer.flush()
