@@ -81,6 +81,7 @@ def index(num_rounds: int) -> list[Row]:
         "model=perceptron",
         "training.batch_size=8",
         "training.log_every_steps=1",
+        "tracker=none",  # TensorBoard's import would fall into some of these few steps
     )
     contestants = [
         *(peer(f"bare {scale}", "loader_index.py", scale, *at) for scale in scales),

@@ -62,12 +62,14 @@ def test_a_process_that_dies_while_writing_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_a_file_has_the_permissions_of_any_other_new_file(tmp_path, mask, mode):
+def test_a_file_has_the_permissions_of_any_other_new_file_and_the_mask_stays(tmp_path, mask, mode, monkeypatch):
     previous = os.umask(mask)
+    set_mask = os.umask
+    monkeypatch.delattr(os, "umask")  # it is one for all threads
     try:
         write_text(tmp_path / "file", "text")
     finally:
-        os.umask(previous)
+        set_mask(previous)
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 

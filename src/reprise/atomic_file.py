@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,15 +16,14 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     The temporary file lies in the same directory, since a rename is atomic only within one file system. Its name
     begins with a dot and ends with `.tmp`.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    # Not by `tempfile`: its files are for their owner alone, and a mask for others is one of the whole process.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb", buffering=2**20) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):  # what is left is removed at the next start

@@ -25,8 +25,8 @@ class TensorBoard(Tracker):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # What an interrupted attempt wrote from this step on is hidden: it is written again. A short queue would have
-            # this thread and that of the writer wait for each other at every line.
+            # What an interrupted attempt wrote from this step on is hidden: it is written again. With a short queue
+            # this thread and that of the writer would wait for each other at every line.
             folder = str(self._record.parent)
             self._writer = SummaryWriter(folder, purge_step=entries[0].step, max_queue=2**14)
         for entry in entries:
