@@ -6,7 +6,6 @@ differ. The same kills without the change find none.
 """
 
 import contextlib
-import functools
 import itertools
 import os
 import random
@@ -200,7 +199,8 @@ def draw_in_user_code_without_restoring() -> None:
 def keep_purged_steps() -> None:
     import torch.utils.tensorboard as board
 
-    board.SummaryWriter = functools.partial(lambda path, purge_step, writer: writer(path), writer=board.SummaryWriter)  # type: ignore[misc,assignment]
+    writer = board.SummaryWriter
+    board.SummaryWriter = lambda path, purge_step, **options: writer(path, **options)  # type: ignore[misc,assignment]
 
 
 CONTROLS = [
