@@ -67,16 +67,16 @@ class Row:
 
 def reprise_run(name: str, *overrides: str, num_threads: int = 1, device: str = "cpu") -> Contestant:
     """Return the real command, with what lies in `benchmarks/` put in as a user's own code is."""
-    how = f"num_threads={num_threads}", f"training.device={device}"
-    return Contestant(name, (*reprise_command(), *overrides, *how), num_threads)
+    return Contestant(name, (*reprise_command(device), *overrides, f"num_threads={num_threads}"), num_threads)
 
 
-def reprise_command() -> tuple[str, ...]:
+def reprise_command(device: str = "cpu") -> tuple[str, ...]:
     return (
         str(REPOSITORY / "scripts" / "train.py"),
         f"hydra.searchpath=['file://{BENCHMARKS / 'configs'}']",
         "trusted_packages=[workloads]",
         "output_dir={outputs}",
+        f"training.device={device}",
     )
 
 

@@ -45,7 +45,6 @@ def contestant(how: str, num_jobs: int) -> Contestant:
         "model=perceptron",
         "training.max_steps=2",
         "num_threads=1",
-        "training.device=cpu",
     )
     if how == "hydra":
         overrides += ("hydra/sweeper=basic", "hydra/launcher=basic", "hydra.sweep.dir={outputs}")
