@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from conftest import REPOSITORY, compose
 
 BENCHMARKS = REPOSITORY / "benchmarks"
@@ -69,6 +72,22 @@ def test_a_sweep_is_timed_and_leaves_nothing_here(how: str, monkeypatch: pytest.
 
     assert run(contestant(how, 2)).report.keys() == {"outside", "job", "compose"}
     assert not (REPOSITORY / "multirun.yaml").exists()  # Hydra's own record
+
+
+def test_waiting_for_a_gpu_is_counted_for_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from workloads.callbacks import Synchronisations
+
+    counting = Synchronisations(str(tmp_path / "report"), leave_after=9)
+    run: Any = SimpleNamespace(device=torch.device("cpu"), loop=SimpleNamespace(step=0))
+    with warnings.catch_warnings():
+        counting.on_epoch_start(run)
+        for num in (2, 0, 1):
+            for _ in range(num):
+                warnings.warn("called a synchronizing CUDA operation", stacklevel=1)  # the text is torch's
+            run.loop.step += 1
+            counting.on_step_end(run)
+    assert counting._counts == {1: 2, 2: 0, 3: 1}
 
 
 @pytest.mark.long
