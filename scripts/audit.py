@@ -1,10 +1,10 @@
 """Prints the reproducibility checklist of a run: `python scripts/audit.py RUN_DIR`."""
 
-from reprise.command_line import run_command
+from reprise.cli.command_line import run_command
 
 
 def main() -> None:
-    from reprise.audit import audit_run
+    from reprise.tools.audit import audit_run
 
     audit_run()
 

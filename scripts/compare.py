@@ -1,10 +1,10 @@
 """Puts runs side by side: `python scripts/compare.py RUN_DIR… | EXPERIMENT [--format csv] …`."""
 
-from reprise.command_line import run_command
+from reprise.cli.command_line import run_command
 
 
 def main() -> None:
-    from reprise.compare import print_comparison
+    from reprise.tools.compare import print_comparison
 
     print_comparison()
 

@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from reprise.command_line import run_command
+from reprise.cli.command_line import run_command
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def main() -> None:
     if sys.argv[1:] == ["-sc", "query=bash"]:  # asked by the shell, see docs/editor.md
-        from reprise.config.completion import print_completions
+        from reprise.cli.completion import print_completions
 
         print_completions(CONFIGS)
         return
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("key", metavar="KEY", help="such as training.learning_rate, or training")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for scripts/train.py: experiment=base …")
     options = parser.parse_args()
-    from reprise.config.explaining import explain_key
+    from reprise.cli.explaining import explain_key
 
     print("\n\n".join(found.text() for found in explain_key(CONFIGS, options.key, options.overrides)))
 

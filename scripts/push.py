@@ -1,10 +1,10 @@
 """Uploads a run to the Hugging Face Hub, after showing what: `python scripts/push.py RUN_DIR NAME/REPOSITORY`."""
 
-from reprise.command_line import run_command
+from reprise.cli.command_line import run_command
 
 
 def main() -> None:
-    from reprise.sharing import push_run
+    from reprise.tools.sharing import push_run
 
     push_run()
 

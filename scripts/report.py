@@ -1,10 +1,10 @@
 """Writes one HTML page about many runs: `python scripts/report.py [EXPERIMENT…] [--output FILE]`."""
 
-from reprise.command_line import run_command
+from reprise.cli.command_line import run_command
 
 
 def main() -> None:
-    from reprise.report import report_runs
+    from reprise.tools.report import report_runs
 
     report_runs()
 

@@ -2,7 +2,8 @@
 
 import argparse
 
-from reprise.command_line import Different, run_command
+from reprise.cli.command_line import run_command
+from reprise.errors import Different
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
         "--trust-code", action="store_true", help="run code.patch although it was not made in this clone"
     )
     options = parser.parse_args()
-    from reprise.reproduce import reproduce
+    from reprise.tools.reproduction.reproduce import reproduce
 
     verdict = reproduce(
         options.run_dir,

@@ -2,7 +2,7 @@
 
 import argparse
 
-from reprise.command_line import run_command
+from reprise.cli.command_line import run_command
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
         "--trust", action="append", default=[], metavar="PACKAGE", help="a package outside src/ that the run needs"
     )
     options = parser.parse_args()
-    from reprise.train import resume
+    from reprise.runs.train import resume
 
     print(resume(options.run_dir, options.overrides, options.trust))
 

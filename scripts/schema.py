@@ -6,14 +6,14 @@ Run it after a change to the schema, or to a target that a file in `configs/` na
 import json
 from pathlib import Path
 
-from reprise.command_line import run_command
+from reprise.cli.command_line import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    from reprise.atomic_file import write_text
     from reprise.config.json_schema import schemas
+    from reprise.files.atomic_file import write_text
 
     for name, schema in schemas(REPOSITORY / "configs").items():
         path = REPOSITORY / ".vscode" / "schemas" / name

@@ -1,10 +1,10 @@
 """Sends to the trackers of a run what they have missed: `python scripts/sync.py RUN_DIR`."""
 
-from reprise.command_line import run_command
+from reprise.cli.command_line import run_command
 
 
 def main() -> None:
-    from reprise.sync import sync_run
+    from reprise.tools.sync import sync_run
 
     sync_run()
 

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from reprise.command_line import run_hydra
+from reprise.cli.command_line import run_hydra
 
 
 def task(composed):  # type: ignore[no-untyped-def]
     if composed.config.preflight:
-        from reprise.preflight import preflight
+        from reprise.tools.preflight import preflight
 
         print(preflight(composed.config).text())
         return
-    from reprise.train import train
+    from reprise.runs.train import train
 
     print(train(composed))
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from reprise.run_directory import create_or_open_sweep
-from reprise.sweep.documents import write_summary
-from reprise.sweep.job import record, run_id_of
-from reprise.sweep.launching import completed
+from reprise.cli.sweep.job import record, run_id_of
+from reprise.cli.sweep.launching import completed
+from reprise.runs.run_directory import create_or_open_sweep
+from reprise.tools.sweep.documents import write_summary
 
 NUM_SEEDS, NUM_MEASURED = 5, 200
 METRICS = [f"{split}/{name}" for split in ("val", "test") for name in ("loss", "accuracy", "macro_f1")]

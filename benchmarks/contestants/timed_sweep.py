@@ -23,7 +23,7 @@ inside = [0.0]
 
 
 def train_timed(composed):  # type: ignore[no-untyped-def]
-    from reprise.train import train
+    from reprise.runs.train import train
 
     began = state_of_process()["cpu"]
     train(composed)
@@ -47,7 +47,7 @@ def compose_seconds() -> float:
 
 try:
     if how == "reprise":
-        from reprise.command_line import run_hydra
+        from reprise.cli.command_line import run_hydra
 
         run_hydra(train_timed, CONFIGS)
     else:

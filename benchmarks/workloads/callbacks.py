@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from reprise.callbacks import Callback, Run
-from reprise.callbacks.checkpoints import Checkpoints
+from reprise.runs.persisters.checkpoints import Checkpoints
 from workloads.marks import Marks, leave
 
 

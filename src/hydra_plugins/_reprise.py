@@ -1,4 +1,4 @@
-"""The sweeper and the launchers of Reprise, as Hydra calls them; `reprise.sweep` has what they do.
+"""The sweeper and the launchers of Reprise, as Hydra calls them; `reprise.cli.sweep` has what they do.
 
 Hydra imports every module of this package at each start, but for those whose names begin with an underscore; a sweep
 registers what is here.
@@ -17,10 +17,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from reprise.config import InputError
-from reprise.sweep.job import Outcome
-from reprise.sweep.launching import SweepLauncher, completed
-from reprise.sweep.processes import imported, num_slots, outcomes, threads_each, visible_gpus
+from reprise.cli.sweep.job import Outcome
+from reprise.cli.sweep.launching import SweepLauncher, completed
+from reprise.cli.sweep.processes import imported, num_slots, outcomes, threads_each, visible_gpus
+from reprise.errors import InputError
 
 _NOT_OF_SLURM_ALONE = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
 """What submitit calls the same for all that it can submit to."""
@@ -77,7 +77,7 @@ class OptunaSweeper(Sweeper):
         self._launcher = launcher
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        from reprise.sweep.search import Search, metrics_of, search_space
+        from reprise.tools.sweep.search import Search, metrics_of, search_space
 
         if not isinstance(self._num_trials, int) or self._num_trials < 1:
             raise InputError(f"hydra.sweeper.n_trials: expected an integer ≥ 1, got {self._num_trials!r}")
@@ -131,7 +131,7 @@ class JoblibLauncher(SweepLauncher):
         return num_slots(self._num_at_once, visible_gpus(self.device))
 
     def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
-        from reprise.sweep.loky_workers import LokyWorkers
+        from reprise.cli.sweep.loky_workers import LokyWorkers
 
         gpus = visible_gpus(self.device)
         num = min(num_slots(self._num_at_once, gpus), num_jobs)
@@ -161,7 +161,7 @@ class SubmititLauncher(SweepLauncher):
 
     def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
         submitit = imported("submitit", "slurm", "hydra/launcher")
-        from reprise.sweep.submitit_jobs import LocalJobs, SlurmJobs
+        from reprise.cli.sweep.submitit_jobs import LocalJobs, SlurmJobs
 
         folder = self.job.job.directory.submitit / "%j"
         if self._cluster == "local":
@@ -203,7 +203,7 @@ class RayLauncher(SweepLauncher):
 
     def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
         ray = imported("ray", "ray", "hydra/launcher")
-        from reprise.sweep.ray_jobs import RayJobs
+        from reprise.cli.sweep.ray_jobs import RayJobs
 
         gpus = visible_gpus(self.device)
         num = min(num_slots(self._num_at_once, gpus), num_jobs)

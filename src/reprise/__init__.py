@@ -8,25 +8,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reprise.checkpoint import load_checkpoint, save_checkpoint
     from reprise.config import ExperimentConfig
-    from reprise.export import from_pretrained
-    from reprise.metrics_log import MetricEntry, MetricsLogger
-    from reprise.model_card import generate_model_card
     from reprise.randomness import set_seed
-    from reprise.run_directory import create_experiment_dir
-    from reprise.saved_run import load_run
+    from reprise.runs.checkpoint import load_checkpoint, save_checkpoint
+    from reprise.runs.export import from_pretrained
+    from reprise.runs.metrics_log import MetricEntry, MetricsLogger
+    from reprise.runs.run_directory import create_experiment_dir
+    from reprise.runs.saved_run import load_run
+    from reprise.tools.model_card import generate_model_card
 
 _HOMES = {
     "ExperimentConfig": "config",
-    "MetricEntry": "metrics_log",
-    "MetricsLogger": "metrics_log",
-    "create_experiment_dir": "run_directory",
-    "from_pretrained": "export",
-    "generate_model_card": "model_card",
-    "load_checkpoint": "checkpoint",
-    "load_run": "saved_run",
-    "save_checkpoint": "checkpoint",
+    "MetricEntry": "runs.metrics_log",
+    "MetricsLogger": "runs.metrics_log",
+    "create_experiment_dir": "runs.run_directory",
+    "from_pretrained": "runs.export",
+    "generate_model_card": "tools.model_card",
+    "load_checkpoint": "runs.checkpoint",
+    "load_run": "runs.saved_run",
+    "save_checkpoint": "runs.checkpoint",
     "set_seed": "randomness",
 }
 

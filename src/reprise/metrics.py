@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from reprise.metrics_log import MetricEntry, MetricsLogger, read_metrics
 from reprise.randomness import numpy_generator
+from reprise.runs.metrics_log import MetricEntry, MetricsLogger, read_metrics
 
 __all__ = [
     "ClassificationMetrics",

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from reprise.data import Data
-from reprise.loop import Loop
-from reprise.processes import ALONE, Processes
-from reprise.run_directory import RunDirectory
-from reprise.signals import Stoppable
+from reprise.runs.run_directory import RunDirectory
+from reprise.training.loop import Loop
+from reprise.training.processes import ALONE, Processes
+from reprise.training.signals import Stoppable
 
 Outcome = Literal["completed", "interrupted", "failed"]
 

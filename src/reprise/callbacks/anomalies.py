@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.callbacks import Callback, Outcome, Run
-from reprise.finiteness import NonFiniteError
+from reprise.errors import NonFiniteError
 
 
 class Anomalies(Callback):

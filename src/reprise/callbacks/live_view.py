@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from reprise.loop import Loop
+from reprise.training.loop import Loop
 
 _SECONDS_BETWEEN_LOSSES = 0.5
 

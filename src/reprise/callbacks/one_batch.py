@@ -8,13 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reprise.callbacks import Callback, Run
 from reprise.config import PositiveFloat
-from reprise.failures import Failure
+from reprise.errors import NotLearned
 
 logger = logging.getLogger(__name__)
-
-
-class NotLearned(Failure):
-    """The loss of the batch did not get near zero."""
 
 
 class OneBatch(Callback):

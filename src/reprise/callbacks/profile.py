@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from reprise.atomic_file import write_text
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.config import NonNegativeInt, PositiveInt
+from reprise.files.atomic_file import write_text
 
 logger = logging.getLogger(__name__)
 

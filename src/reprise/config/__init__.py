@@ -9,8 +9,8 @@ from reprise.config.checking import (
     Probability,
     Range,
 )
-from reprise.config.problems import ConfigError, InputError, Problem
 from reprise.config.schema import CardConfig, DataConfig, ExperimentConfig, ExportConfig, ModelConfig, TrainingConfig
+from reprise.errors import ConfigError, InputError, Problem
 
 __all__ = [
     "CardConfig",

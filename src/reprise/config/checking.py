@@ -8,8 +8,9 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
-from reprise.config.problems import Problem, unknown
 from reprise.config.secrets import is_secret
+from reprise.errors import Problem
+from reprise.text.suggestions import unknown
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from reprise.config.problems import InputError, Problem, instead
 from reprise.config.secrets import is_secret
 from reprise.config.targets import check_target, find_target, takes
+from reprise.errors import InputError, Problem
+from reprise.text.suggestions import instead
 
 OPTIMIZER_ARGUMENTS = ("params", "lr", "weight_decay")
 SCHEDULER_ARGUMENTS = ("optimizer", "warmup_steps", "total_steps")

@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal, Union
 from omegaconf import OmegaConf
 
 from reprise.config.checking import Range
-from reprise.config.problems import InputError
 from reprise.config.schema import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from reprise.config.targets import find_target, parameters_of
+from reprise.errors import InputError
 
 _PLACEHOLDER = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
 _DEFAULTS = {"description": "Hydra's defaults list.", "type": "array"}

@@ -12,9 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from reprise import json_file
-from reprise.atomic_file import write_json
-from reprise.comparison import Difference, compare
 from reprise.config.checking import (
     Fraction,
     NonNegativeFloat,
@@ -25,8 +22,12 @@ from reprise.config.checking import (
     Range,
     conform,
 )
-from reprise.config.problems import ConfigError, InputError, Problem
+from reprise.config.moved import with_current_targets
 from reprise.config.secrets import hidden, keep_secret
+from reprise.errors import ConfigError, InputError, Problem
+from reprise.files import json_file
+from reprise.files.atomic_file import write_json
+from reprise.files.differences import Difference, compare
 
 Target = dict[str, Any]
 """A `_target_` with its keyword arguments."""
@@ -39,7 +40,7 @@ _OPTIONAL = {"absent_is_none": True}
 
 @dataclass(frozen=True)
 class DataConfig:
-    target: str = field(default="reprise.data.digits.load_digits", metadata=_TARGET)
+    target: str | None = field(default=None, metadata=_TARGET)
     path: str | None = field(default=None, metadata=_OPTIONAL)
     """File or directory of the data."""
     train_split: Annotated[float, Range(above=0, max=1)] | None = field(default=0.8, metadata=_OPTIONAL)
@@ -59,8 +60,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    target: str = field(default="reprise.models.vit.build_vit", metadata=_TARGET)
-    name: str = "vit_tiny"
+    target: str | None = field(default=None, metadata=_TARGET)
+    name: str = "model"
     hidden_size: PositiveInt | None = field(default=None, metadata=_OPTIONAL)
     num_layers: PositiveInt | None = field(default=None, metadata=_OPTIONAL)
     dropout: Probability | None = field(default=None, metadata=_OPTIONAL)
@@ -113,8 +114,8 @@ class TrainingConfig:
     monitor: str = "val/loss"
     """The metric that chooses the best checkpoint."""
     monitor_mode: Literal["min", "max"] = "min"
-    optimizer: Target = field(default_factory=lambda: {"_target_": "reprise.optimizers.AdamW"})
-    scheduler: Target = field(default_factory=lambda: {"_target_": "reprise.schedules.LinearSchedule"})
+    optimizer: Target = field(default_factory=lambda: {"_target_": "reprise.optimization.optimizers.AdamW"})
+    scheduler: Target = field(default_factory=lambda: {"_target_": "reprise.optimization.schedules.LinearSchedule"})
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ class ExperimentConfig:
         """
         if not Path(path).exists():
             raise InputError(f"{path}: there is no such file")
-        return cls.from_dict(json_file.read_object(Path(path)))
+        return cls.from_dict(with_current_targets(json_file.read_object(Path(path))))
 
 
 def _unwritable(values: dict[str, Any]) -> Iterator[Problem]:

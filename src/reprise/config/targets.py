@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from reprise.config.checking import conform, show
-from reprise.config.problems import ConfigError, InputError, Problem, instead
 from reprise.config.secrets import HIDDEN
+from reprise.errors import ConfigError, InputError, Problem
+from reprise.text.suggestions import instead
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
-_OWN_PARTS = ("callbacks", "data", "metrics", "models", "optimizers", "schedules")
+_OWN_PARTS = (
+    *("callbacks", "data", "metrics", "models", "optimization", "runs.persisters"),
+    *("tools.model_card.callback", "tools.plots.callback", "tools.sweep.pruning"),
+    *("trackers.mlflow", "trackers.tensorboard", "trackers.wandb"),
+)
 _OWN_PACKAGES = ("reprise", "hydra_plugins")
 _TRUSTED = (*(f"reprise.{part}" for part in _OWN_PARTS), "torch.optim", "optuna.samplers", "optuna.pruners")
 

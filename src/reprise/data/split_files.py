@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from reprise.config import InputError
+from reprise.errors import InputError
 
 _STEMS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "dev"), "test": ("test",)}
 

@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.config import InputError
+from reprise.errors import InputError
 from reprise.randomness import numpy_generator
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reprise.config import InputError
+from reprise.errors import InputError
 
 Row = tuple[str, Any, Any]
 """Where it stands, to begin a message with; text; label."""

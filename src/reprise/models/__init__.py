@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from reprise.checkpoint import content_hash
+from reprise.runs.checkpoint import content_hash
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Models: `torch.nn.Module`s."""

@@ -1,0 +1,26 @@
+"""Completes keys and groups on a command line in a shell, for scripts that are no Hydra programs themselves."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from hydra._internal.core_plugins.bash_completion import BashCompletion
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from reprise.cli.composing import CONFIG_NAME, initialized
+
+
+def print_completions(config_dir: Path) -> None:
+    """Print what may stand in place of the last word of `COMP_LINE`, the first argument being a key without a value.
+
+    The shell function is the one that `python scripts/train.py -sc install=bash` prints.
+    """
+    key, space, overrides = BashCompletion.strip_python_or_app_name(os.environ["COMP_LINE"]).partition(" ")
+    is_key = not space
+    # What cannot be composed yet cannot be completed, and a shell is no place to say so.
+    with suppress(HydraException, OmegaConfBaseException), initialized(config_dir):
+        completion = BashCompletion(GlobalHydra.instance().config_loader())
+        words = completion._query(config_name=CONFIG_NAME, line=key if is_key else overrides)
+        print(" ".join(word.removesuffix("=") if is_key else word for word in words))

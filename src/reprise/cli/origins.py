@@ -1,0 +1,70 @@
+"""Tells from which config file or override a value came."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from reprise.cli.overrides import is_group, parse
+from reprise.config.secrets import hidden_in_text
+
+
+def origin(key: str, overrides: Sequence[str], config_name: str, loader: ConfigLoader) -> str | None:
+    """Return the override or config file that set `key`, the last one if there are several, None if none did."""
+    for override in reversed(parse(overrides)):
+        if is_group(override.key_or_group, loader) and override.key_or_group != key and not override.is_delete():
+            continue  # it chose a file
+        if _covers(override.key_or_group, key) or _covers(key, override.key_or_group):
+            return hidden_in_text(f"command line: {str(override.input_line).removeprefix('++')}")
+    return next((source.name for source in sources(overrides, config_name, loader) if source.has(key)), None)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One config file, and where in the config it stands."""
+
+    name: str
+    package: str
+    config: DictConfig
+
+    def has(self, key: str) -> bool:
+        return self._find(key)[0]
+
+    def sets(self, key: str) -> bool:
+        """Return whether there is a value other than null."""
+        found, node = self._find(key)
+        return found and not (node is None or node._is_none())
+
+    def _find(self, key: str) -> tuple[bool, Any]:
+        if not (self.package == "" or _covers(self.package, key)):
+            return False, None
+        return find(self.config, key[len(self.package) :].lstrip("."))
+
+
+def sources(overrides: Sequence[str], config_name: str, loader: ConfigLoader) -> Iterator[Source]:
+    """Yield the files that the config was composed from, the one with the last word first."""
+    for default in reversed(loader.compute_defaults_list(config_name, list(overrides), RunMode.RUN).defaults):
+        if default.config_path is None or default.config_path.startswith("hydra/"):
+            continue
+        source = loader.repository.load_config(default.config_path)  # type: ignore[attr-defined]
+        if source is not None and isinstance(source.config, DictConfig):
+            directory = Path(source.path.removeprefix("file://")).name
+            yield Source(f"{directory}/{default.config_path}.yaml", default.package or "", source.config)
+
+
+def _covers(prefix: str, key: str) -> bool:
+    return key == prefix or key.startswith((f"{prefix}.", f"{prefix}["))
+
+
+def find(config: Any, key: str) -> tuple[bool, Any]:
+    """Return whether `config` has the dotted `key`, and its node, which is not resolved."""
+    node = config
+    for part in filter(None, key.split(".")):
+        if not isinstance(node, DictConfig) or part not in node._content:  # type: ignore[operator]
+            return False, None
+        node = node._get_node(part)
+    return True, node

@@ -1,0 +1,149 @@
+"""One job of a sweep: what names it, how it is carried out, and the record of how it ended.
+
+It works in whatever process a launcher puts it, and needs nothing from the process that started the sweep.
+"""
+
+import functools
+import gc
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from reprise.cli.composing import validated
+from reprise.config.composed import Composed
+from reprise.config.secrets import hidden_in_text
+from reprise.errors import InputError, Interrupted, RunInUse
+from reprise.files.atomic_file import write_json
+from reprise.runs.run_directory import PRUNED, Status, SweepDirectory, find_run
+from reprise.training.signals import stopped_by_signals
+
+logger = logging.getLogger(__name__)
+
+Outcome = dict[str, Any]
+"""How a job ended, in plain values, as recorded: `run_id`, `overrides`, `status`, `reason`, `traceback`, `run_dir`
+(relative to the sweep), `monitor` (`metric`, `mode`, `value` at the best checkpoint), `metrics` (flat name → number; of
+the best checkpoint, on the validation and the test split), `ended`."""
+
+_NAMES_NO_JOB = ("run_id", "sweep_id", "output_dir")
+
+
+def run_id_of(sweep_id: str, overrides: Sequence[str]) -> str:
+    """Return the name of the run with these overrides; their order does not count, so a grown grid finds its runs."""
+    lines = [line.lstrip("+") for line in overrides]
+    named = "\n".join(sorted(line for line in lines if line.split("=")[0] not in _NAMES_NO_JOB))
+    return f"{sweep_id}-{hashlib.blake2b(named.encode(), digest_size=5).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A task function for Hydra that records how it ended instead of raising what went wrong."""
+
+    task: Callable[[Composed], object]
+    directory: SweepDirectory
+    command: tuple[str, ...]
+    """The arguments as typed; provenance records them."""
+    num_threads: int | None = None
+    """The share of a job that leaves `num_threads` open; null: what torch chooses."""
+
+    def __call__(self, job: DictConfig) -> Outcome:
+        """Carry out the job that Hydra composed, for a launcher that is not one of ours."""
+        overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        outcome = self.carry_out([str(line) for line in overrides], lambda: validated(job))
+        if outcome["status"] == "interrupted":
+            raise Interrupted(outcome["reason"])
+        return outcome
+
+    def carry_out(self, overrides: Sequence[str], compose: Callable[[], Composed]) -> Outcome:
+        """Carry out the job with these overrides, which `compose` makes a config of, and record how it ended."""
+        typed = sys.argv
+        sys.argv = list(self.command)
+        run_id = run_id_of(self.directory.sweep_id, overrides)
+        status: Status = "completed"
+        reason = trace = None
+        try:
+            with stopped_by_signals():
+                self._work_on(run_id, compose())
+        except KeyboardInterrupt as stopped:
+            status, reason = "interrupted", str(stopped)
+        except InputError as error:
+            status, reason = "failed", str(error)
+        except (Exception, SystemExit) as error:
+            status, reason, trace = "failed", f"{type(error).__name__}: {error}", traceback.format_exc()
+        finally:
+            sys.argv = typed
+        if status == "failed":
+            _free_memory()
+        return record(self.directory, run_id, overrides, status, reason, trace)
+
+    def _work_on(self, run_id: str, composed: Composed) -> None:
+        config = replace(composed.config, run_id=run_id, sweep_id=self.directory.sweep_id)
+        if find_run(config.output_dir, config.experiment_name, run_id) != self.directory.run(run_id).path:
+            raise InputError(
+                f"experiment_name, output_dir: this job has others than the sweep in {self.directory.path}"
+            )
+        import torch
+
+        # One job of a process may have set its own number.
+        torch.set_num_threads(self.num_threads or _default_num_threads())
+        is_waiting = False
+        while True:
+            try:
+                self.task(replace(composed, config=config))
+                return
+            except RunInUse as error:  # an earlier command of this sweep was killed, and its job was not
+                if not is_waiting:
+                    logger.warning("%s; waiting until it is done", error)
+                is_waiting = True
+                time.sleep(1)
+
+
+def record(
+    directory: SweepDirectory,
+    run_id: str,
+    overrides: Sequence[str],
+    status: Status,
+    reason: str | None = None,
+    trace: str | None = None,
+) -> Outcome:
+    """Write down how a job ended, together with the figures that its run came to, and return that."""
+    run = directory.run(run_id)
+    if status == "completed" and str(why := run.read_status().get("reason")).startswith(PRUNED):
+        reason = why
+    results = json.loads(run.metrics.read_text()) if status == "completed" and run.metrics.exists() else {}
+    outcome = {
+        "run_id": run_id,
+        "overrides": list(map(hidden_in_text, overrides)),
+        "status": status,
+        "reason": reason and hidden_in_text(reason),
+        "traceback": trace and hidden_in_text(trace),
+        "run_dir": os.path.relpath(run.path, directory.path) if run.path.exists() else None,
+        "monitor": results.get("monitor"),
+        "metrics": {**results.get("validation_metrics", {}), **results.get("metrics", {})},
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(directory.record(run_id), outcome)
+    return outcome
+
+
+@functools.cache
+def _default_num_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()

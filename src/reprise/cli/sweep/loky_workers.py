@@ -1,0 +1,60 @@
+"""Jobs in processes of this machine that joblib's loky keeps from job to job; each slot has its own, and a GPU."""
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from joblib.externals.loky import ProcessPoolExecutor
+
+from reprise.cli.sweep.job import Outcome
+from reprise.cli.sweep.launching import ComposedJob
+from reprise.cli.sweep.processes import Lost, begin_worker, carry_out, died, hydra_state
+
+
+class LokyWorkers:
+    def __init__(self, job: ComposedJob, gpus: Sequence[str]) -> None:
+        self._job, self._gpus, self._state = job, gpus, hydra_state()
+        self._executors: dict[int, Any] = {}
+        self._slots: dict[Future[Outcome], int] = {}
+
+    def start(self, jobs: Sequence[tuple[int, list[str]]]) -> Sequence[Future[Outcome]]:
+        futures = []
+        for slot, overrides in jobs:
+            if slot not in self._executors:
+                self._executors[slot] = self._executor(slot)
+            future = self._executors[slot].submit(carry_out, self._job, overrides)
+            self._slots[future] = slot
+            futures.append(future)
+        return futures
+
+    def ended(self, running: Sequence[Future[Outcome]]) -> Sequence[Future[Outcome]]:
+        return list(wait(running, timeout=1, return_when=FIRST_COMPLETED).done)
+
+    def outcome(self, handle: Future[Outcome]) -> Outcome:
+        slot = self._slots.pop(handle)
+        try:
+            return handle.result()
+        except BrokenProcessPool as error:
+            self._executors.pop(slot).shutdown(wait=False)
+            codes = re.search(r"\{(.+?)\}", str(error))
+            raise Lost(died(codes[1] if codes else None)) from None
+
+    def stop(self, running: Sequence[Future[Outcome]], number: int) -> None:
+        for future in running:
+            for process_id in self._executors[self._slots[future]]._processes:
+                os.kill(process_id, number)
+
+    def close(self) -> None:
+        for executor in self._executors.values():
+            executor.shutdown(kill_workers=True)
+
+    def _executor(self, slot: int) -> Any:
+        environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}  # they share cores
+        if self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
+        return ProcessPoolExecutor(
+            max_workers=1, initializer=begin_worker, initargs=(self._state, os.getpid()), env=environment
+        )

@@ -1,0 +1,208 @@
+"""Builds the parts of a run from its config: what training, evaluation and notebooks share."""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from reprise.config import ExperimentConfig
+from reprise.config.components import callback_targets, data_target, model_target
+from reprise.config.schema import TrainingConfig
+from reprise.config.targets import build, complete
+from reprise.data import Data, counter_of, on_device
+from reprise.errors import InputError
+from reprise.metrics import Metric
+from reprise.randomness import address, seed_globals
+from reprise.training.evaluation import evaluate
+from reprise.training.loading import Batches
+from reprise.training.processes import ALONE, Processes
+
+_AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Task:
+    """Data, a model with fresh weights, and what is needed to score it."""
+
+    data: Data
+    model: nn.Module
+    metrics: dict[str, Metric]
+    device: torch.device
+    autocast: Callable[[], contextlib.AbstractContextManager[object]]
+    config: ExperimentConfig
+    model_spec: dict[str, Any]
+    """The model's `_target_` with all arguments, those that the data gave too."""
+    processes: Processes = ALONE
+    is_sharded: bool = False
+    """Whether each process has a part of the model only."""
+
+    def batches(self, split: str) -> Batches:
+        """Return the batches of a split, shuffled and with training's random draws if it is `train`."""
+        return self._batches(split, self.config.training.batch_size)
+
+    def microbatches(self) -> Batches:
+        """Return what the training loop goes through: this process's share of the microbatches of each step."""
+        training, processes = self.config.training, self.processes
+        num = num_microbatches(training, processes.size)
+        return self._batches(
+            "train",
+            training.batch_size * training.gradient_accumulation // num,
+            num_per_step=num,
+            share=None if processes.size == 1 else processes.share(num),
+        )
+
+    def _batches(self, split: str, batch_size: int, **sharing: Any) -> Batches:
+        return Batches(
+            self.data.splits[split],
+            self.data.collate,
+            batch_size=batch_size,
+            seed=self.config.seed,
+            purpose=split,
+            shuffle=split == "train",
+            num_workers=self.config.data.num_workers,
+            pin_memory=self.device.type == "cuda",
+            only=self.config.training.overfit_batches if split == "train" else None,
+            **sharing,
+        )
+
+    def train_once(self, forward: nn.Module) -> None:
+        """Run the model in training, as `forward`, over the first of this process's microbatches."""
+        forward.train()
+        with contextlib.closing(self.microbatches().stream()) as stream:  # type: ignore[type-var]
+            batch = on_device(next(stream), self.device)
+        with self.autocast():
+            loss = forward(**batch).loss
+        loss.backward()
+
+    def evaluate(self, split: str, should_stop: Callable[[], bool] = bool) -> dict[str, float]:
+        """Return loss and metrics of a split; the metrics can be asked for details and predictions afterwards.
+
+        Raises:
+            EvaluationStopped: if `should_stop` says so, which is asked before each batch.
+        """
+        return evaluate(
+            self.model,
+            self.batches(split),
+            self.metrics,
+            split=split,
+            seed=self.config.seed,
+            device=self.device,
+            autocast=self.autocast,
+            count_items=counter_of(self.data.splits[split], self.data.count_items),
+            processes=self.processes,
+            is_sharded=self.is_sharded,
+            should_stop=should_stop,
+        )
+
+    def make_whole(self) -> None:
+        """Put a whole model in the place of a sharded one, in the first process; all of them have to call this."""
+        if self.is_sharded:
+            state = self.model.state_dict()
+            if self.processes.is_first:
+                model = build(self.model_spec, "model", self.config.trusted_packages)
+                model.load_state_dict(state)
+                self.model, self.is_sharded = model.to(self.device).eval(), False
+
+
+def num_microbatches(training: TrainingConfig, num_processes: int) -> int:
+    """Return into how many microbatches a step is cut: as configured, or what so many processes need.
+
+    Raises:
+        InputError: if they cannot be shared equally, or the samples of a step cannot be cut so.
+    """
+    num_samples = training.batch_size * training.gradient_accumulation
+    num = training.num_microbatches or math.lcm(training.gradient_accumulation, num_processes)
+    if num % num_processes:
+        raise InputError(f"training.num_microbatches: expected a multiple of the {num_processes} processes, got {num}")
+    if num_samples % num:
+        raise InputError(
+            f"training.num_microbatches: expected a divisor of the {num_samples} samples of a step "
+            f"(training.batch_size × training.gradient_accumulation), got {num}"
+            + ("" if training.num_microbatches else f", which is what {num_processes} processes need")
+        )
+    return num
+
+
+def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], processes: Processes = ALONE) -> Task:
+    """Build data, model and metrics.
+
+    Raises:
+        InputError: if the data is not as it should be, or a target lacks an argument.
+    """
+    values = config.to_dict()
+    device = choose_device(config.training.device, processes)
+    data = build(data_target(values["data"]), "data", trusted_packages, seed=config.seed)
+    if not isinstance(data, Data):
+        raise InputError(
+            f"data._target_: expected a function that returns a reprise.data.Data, got {type(data).__name__}"
+        )
+    for split in ("train", "val"):
+        if len(data.splits.get(split, ())) == 0:
+            raise InputError(f"data: the split {split!r} is empty")
+    # Initialisation has an address of its own, so that nothing that drew before can shift it.
+    seed_globals(address(config.seed, "model"))
+    model_spec = complete(model_target(values["model"]), data.facts, trusted_packages)
+    model = build(model_spec, "model", trusted_packages)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model._target_: expected a torch.nn.Module, got {type(model).__name__}")
+    metrics = {
+        name: build(spec, f"metrics.{name}", trusted_packages, **data.facts) for name, spec in config.metrics.items()
+    }
+    model = model.to(device)
+    if config.training.compile:
+        # Now the compiler has to hear of deterministic kernels as well.
+        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=warn_only)
+        mode = "reduce-overhead" if config.training.compile == "cuda_graphs" else None
+        model.compile(mode=mode)  # in place: the keys of the state stay as they are
+    autocast = choose_autocast(device, config.training.precision)
+    return Task(data, model, metrics, device, autocast, config, model_spec, processes)
+
+
+def build_callbacks(config: ExperimentConfig) -> dict[str, Any]:
+    """Return the callbacks and trackers of a config by name."""
+    return {
+        name: build(spec, f"callbacks.{name}", config.trusted_packages)
+        for name, spec in callback_targets(config.to_dict()).items()
+    }
+
+
+def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
+    """Return the device called `name`, or for `auto` the first there is of cuda, mps and cpu.
+
+    Of several processes each has a GPU of its own.
+
+    Raises:
+        InputError: if it is not there.
+    """
+    if processes.size > 1:
+        if name.startswith(("cuda:", "mps")):
+            raise InputError(
+                f"training.device: {name!r} is one device; {processes.size} processes take auto, cuda or cpu"
+            )
+        if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+            name = f"cuda:{processes.local_rank}"
+        elif name == "auto":
+            name = "cpu"
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"training.device: {name!r} is not here; torch sees {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("training.device: 'mps' is not here")
+    return device
+
+
+def choose_autocast(device: torch.device, precision: str) -> Callable[[], contextlib.AbstractContextManager[object]]:
+    """Return what makes the context in which the model runs."""
+    if precision == "fp32":
+        return contextlib.nullcontext
+    return partial(torch.autocast, device.type, dtype=_AUTOCAST_TYPES[precision])

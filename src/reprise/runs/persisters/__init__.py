@@ -1,0 +1,1 @@
+"""The callbacks that write the files of a run."""

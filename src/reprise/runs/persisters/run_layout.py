@@ -1,0 +1,53 @@
+"""Lays out the run directory: config, Hydra's record and provenance first, and the log from then on."""
+
+import logging
+from datetime import UTC, datetime
+
+from reprise.callbacks import Callback, Outcome, Run
+from reprise.config.secrets import hidden_in_text
+from reprise.files.atomic_file import atomic_file, write_json, write_text
+from reprise.runs.provenance import remember_patch
+
+
+class RunLayout(Callback):
+    """Writes what was asked for and what was found before anything is trained; what is there already stays."""
+
+    def on_run_start(self, run: Run) -> None:
+        directory = run.directory
+        for folder in (directory.checkpoints, directory.logs, directory.results, directory.hydra):
+            folder.mkdir(exist_ok=True)
+        for name, text in run.record.items():
+            if not (directory.hydra / name).exists():
+                write_text(directory.hydra / name, text)
+        if not directory.provenance.exists():
+            if run.code_patch is not None:
+                with atomic_file(directory.code_patch) as file:
+                    file.write(run.code_patch)
+                remember_patch(run.code_patch)
+            write_json(directory.provenance, dict(run.provenance))
+        # Last, since a directory with a config is a run.
+        if not directory.config.exists():
+            write_json(directory.config, dict(run.config))
+        self._handler = _LogFile(directory.train_log, encoding="utf-8")
+        self._handler.setFormatter(_Formatter())
+        logging.getLogger().addHandler(self._handler)
+
+    def on_close(self, run: Run, outcome: Outcome) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        self._handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Print no traceback for every line that a full disk does not take: what fails for it says so."""
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hidden_in_text(super().format(record))
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

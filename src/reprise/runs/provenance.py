@@ -1,0 +1,272 @@
+"""Facts about code, environment and hardware, as far as they can be measured."""
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import torch
+
+from reprise.config.secrets import hidden, hidden_in_arguments
+from reprise.errors import InputError
+from reprise.files.atomic_file import write_json
+from reprise.files.differences import Difference, compare
+from reprise.files.json_file import read_object
+from reprise.files.json_values import mapping_at
+
+# Environment variables that move bits; of the others nothing is recorded.
+_VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "PYTHONHASHSEED",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "NVIDIA_TF32_OVERRIDE",
+)
+_COMPARED = ("code", "environment", "hardware")
+_SECTIONS = (*_COMPARED, "command", "data", "model", "determinism", "cost")
+
+
+def collect_provenance(
+    overrides: Sequence[str],
+    device: torch.device,
+    patch: bytes | None = None,
+    num_processes: int = 1,
+) -> dict[str, Any]:
+    """Return what is known before there is any data or model; `patch` is what `code_patch` returned."""
+    packages = dict(_packages())
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": {**_code(), "patch_sha256": None if patch is None else hashlib.sha256(patch).hexdigest()},
+        "command": {"argv": hidden_in_arguments(sys.argv), "overrides": list(overrides)},
+        "environment": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": packages,
+            "not_as_locked": _not_as_locked(packages),
+        },
+        "hardware": _hardware(device) | {"num_processes": num_processes},
+    }
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    """Return the version of every installed package."""
+    found: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        # Two lines are read: parsing all as messages takes a quarter of a second for two hundred packages.
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        lines = dict(line.split(": ", 1) for line in text.splitlines()[:10] if line.startswith(("Name: ", "Version: ")))
+        name, version = lines.get("Name") or distribution.name, lines.get("Version") or distribution.version
+        if name:
+            found.setdefault(name, version)  # the first on the path is the one that is imported
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def determinism_in_force() -> dict[str, Any]:
+    """Return the settings that decide about the bits of a computation, as they are now."""
+    return {
+        "debug_mode": ("default", "warn", "error")[torch.get_deterministic_debug_mode()],
+        "num_threads": torch.get_num_threads(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+        **{name: os.environ.get(name) for name in _VARIABLES},
+    }
+
+
+def drift(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """Return the facts about code, environment and hardware in which two provenances differ, the recorded one first."""
+    return compare(*({part: facts.get(part) for part in _COMPARED} for facts in (recorded, now)))
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return the facts in a provenance file, none if there is no such file.
+
+    Raises:
+        InputError: if they are not laid out as a run lays them out.
+    """
+    facts = read_object(path)
+    sections = {name: facts[name] for name in _SECTIONS if name in facts}
+    sections |= {f"data.splits.{name}": split for name, split in mapping_at(facts, "data", "splits").items()}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise InputError(f"{path}: expected an object under {name!r}, got {type(section).__name__}")
+    return facts
+
+
+def update_provenance(path: Path, **facts: Any) -> None:
+    """Add facts to a provenance file; what is there already stays."""
+    if path.exists():
+        write_json(path, facts | read_provenance(path))
+
+
+def record_cost(path: Path, cost: Mapping[str, Any]) -> None:
+    """Write down what the run took; a run that is extended has taken more."""
+    if path.exists():
+        write_json(path, read_provenance(path) | {"cost": dict(cost)})
+
+
+def record_determinism(path: Path, *operations: str) -> None:
+    """Add the settings in force and the operations that warned; settings that are there already stay.
+
+    `operations`: names of those that have no deterministic implementation; kept are those of all attempts.
+    """
+    if path.exists():
+        facts = read_provenance(path)
+        recorded = facts.get("determinism", {})
+        known = recorded.get("nondeterministic_operations", [])
+        recorded = {**determinism_in_force(), **recorded, "nondeterministic_operations": sorted({*known, *operations})}
+        write_json(path, facts | {"determinism": recorded})
+
+
+def code_patch() -> bytes | None:
+    """Return what `git apply` turns the recorded commit into the code in use with; None if there is nothing.
+
+    It holds all changes to tracked files, and files under `src`, `configs` and `scripts` that git does not track yet.
+    """
+    root = _git(Path(__file__).parent, "rev-parse", "--show-toplevel")
+    if root is None:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        # An index of our own, so that the user's is not touched.
+        environment = {**os.environ, "GIT_INDEX_FILE": str(Path(scratch) / "index")}
+
+        def git(*arguments: str) -> bytes:
+            command = ["git", "-C", root, *arguments]
+            return subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True).stdout
+
+        try:
+            git("read-tree", "HEAD")
+            git("add", "--update")
+            present = [name for name in ("src", "configs", "scripts") if (Path(root) / name).is_dir()]
+            git("add", "--", *present)
+            return git("diff", "--cached", "--binary", "--full-index", "HEAD") or None
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+
+def remember_patch(patch: bytes) -> None:
+    """Keep in the git directory of this clone that the patch was made here, so that repeating the run asks nobody."""
+    folder = patches_made_in(Path(__file__).parent)
+    if folder is not None:
+        with contextlib.suppress(OSError):  # a clone that nobody may write to
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / hashlib.sha256(patch).hexdigest()).touch()
+
+
+def patches_made_in(clone: Path) -> Path | None:
+    """Return the folder with a file for each patch that was made in a clone, named by its sha256."""
+    directory = _git(clone, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    return None if directory is None else Path(directory) / "reprise" / "patches"
+
+
+def credentials_in(patch: bytes) -> list[str]:
+    """Return the keys of YAML files that a patch sets to what looks like a credential."""
+    keys, is_yaml = [], False
+    for line in patch.decode(errors="replace").splitlines():
+        if line.startswith("diff --git "):
+            is_yaml = line.endswith((".yaml", ".yml"))
+        elif is_yaml and (match := re.match(r"\+\s*([\w.-]+):\s*([^\s#]+)", line)):
+            given = {match[1]: None if match[2] in ("~", "null") else match[2].strip("'\"")}
+            if hidden(given) != given:
+                keys.append(match[1])
+    return keys
+
+
+def _not_as_locked(packages: Mapping[str, str]) -> dict[str, list[str]] | None:
+    """Return the installed packages that `requirements.lock` has in other versions only; None without a lock.
+
+    The versions: first those locked, of which a package may have several, each for other versions of Python.
+    """
+    lock = Path(__file__).parents[3] / "requirements.lock"
+    if not lock.is_file():
+        return None
+    locked: dict[str, list[str]] = {}
+    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE):
+        locked.setdefault(name, []).append(version)
+    installed = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in packages.items()}
+    return {
+        name: [" or ".join(versions), installed[name]]
+        for name, versions in locked.items()
+        if name in installed and installed[name] not in versions
+    }
+
+
+def _code() -> dict[str, Any]:
+    root = Path(__file__).parents[1]
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "branch": None, "remote": None, "dirty": None}
+    return {
+        "commit": commit,
+        "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
+        "remote": _without_credentials(_git(root, "config", "--get", "remote.origin.url")),
+        # uv writes its lock at the first `uv run`; the versions in use are recorded anyway.
+        "dirty": bool(_git(root, "status", "--porcelain", "--", ":/", ":(top,exclude)uv.lock")),
+    }
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _without_credentials(remote: str | None) -> str | None:
+    if remote is None or "://" not in remote:
+        return remote
+    parts = urlsplit(remote)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def _hardware(device: torch.device) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "num_cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "num_threads": torch.get_num_threads(),
+        "device": str(device),
+        "gpus": [],
+        "cuda": None,
+        "cudnn": None,
+        "driver": None,
+    }
+    if device.type == "cuda":
+        properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        facts["gpus"] = [{"name": p.name, "memory_bytes": p.total_memory} for p in properties]
+        facts["cuda"] = torch.version.cuda
+        facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        facts["driver"] = _first_line(Path("/proc/driver/nvidia/version"))
+    return facts
+
+
+def _cpu_model() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return None

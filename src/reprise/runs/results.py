@@ -1,0 +1,111 @@
+"""What stands at the end: the best checkpoint scored on the test split, predictions, baselines, the export."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from reprise.data import Batch, on_device
+from reprise.errors import InputError
+from reprise.files.atomic_file import write_json
+from reprise.files.json_values import at
+from reprise.randomness import address
+from reprise.runs.building import Task
+from reprise.runs.checkpoint import content_hash, load_checkpoint
+from reprise.runs.run_directory import RunDirectory
+from reprise.text.suggestions import instead
+from reprise.training.finiteness import finite
+
+
+def score_checkpoint(
+    task: Task, directory: RunDirectory, checkpoint: str, split: str, state: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Load a checkpoint into the task's model and return what `results/metrics.json` holds about it.
+
+    `state`: its content, if that was read just now.
+
+    Raises:
+        InputError: if there is no such checkpoint.
+        CheckpointError: if it is damaged, or was saved by something else than a run.
+        NonFiniteError: if a score is not a finite number.
+    """
+    if state is None:
+        state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
+    else:
+        task.model.load_state_dict(state["model_state_dict"])
+    scores = {name: finite(score, name, state["step"]) for name, score in task.evaluate(split).items()}
+    best, training = at(state, "loop_state", "best"), task.config.training
+    return {
+        "checkpoint": checkpoint,
+        "epoch": state["epoch"],
+        "step": state["step"],
+        "split": split,
+        "monitor": {
+            "metric": training.monitor,
+            "mode": training.monitor_mode,
+            "value": at(best, "value"),
+        },
+        "metrics": scores,
+        "validation_metrics": state["metrics"],
+        "details": {name: details for name, metric in task.metrics.items() if (details := metric.details())}
+        if task.processes.is_first
+        else {},
+        "weights_sha256": content_hash(state["model_state_dict"]),
+    }
+
+
+def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Score the best checkpoint on the test split, or on `val` where there is none; write it down and return it.
+
+    Predictions and metrics are written. The best weights stay in the task's model. Of several processes the first one
+    writes, and has the model. `best`: what the best checkpoint holds, if it was read just now.
+    """
+    split = "test" if "test" in task.data.splits else "val"
+    results = score_checkpoint(task, directory, "best", split, best)
+    task.make_whole()
+    if not task.processes.is_first:
+        return results
+    for path in directory.plots:
+        path.unlink()  # of a shorter run, perhaps
+    predictions = [record for metric in task.metrics.values() for record in metric.predictions()]
+    results["baselines"] = {name: dict(m) for metric in task.metrics.values() for name, m in metric.baselines().items()}
+    if split == "test":
+        results["baselines"] |= {name: dict(method()) for name, method in task.data.baselines.items()}
+    if task.data.generate is not None:
+        results["samples"] = list(task.data.generate(task.model, address(task.config.seed, "samples")))
+    write_json(directory.predictions, predictions)
+    write_json(directory.metrics, results)
+    return results
+
+
+def shapes(task: Task) -> dict[str, Any]:
+    """Return the shapes of one batch of the validation split and of the logits for it, without the batch dimension.
+
+    Raises:
+        InputError: if the metrics of that batch lack what `training.monitor` names.
+    """
+    host_batch = next(iter(task.batches("val")))
+    batch = on_device(host_batch, task.device)
+    with torch.inference_mode(), task.autocast():
+        outputs = task.model.eval()(**batch)
+    _check_monitor(task, outputs, batch, task.data.count_items(host_batch))
+    return {
+        "input_shapes": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
+        "logits_shape": list(outputs.logits.shape[1:]),
+    }
+
+
+def _check_monitor(task: Task, outputs: Any, batch: Batch, num_items: int) -> None:
+    """Raise an InputError if the monitored metric is not computed: what `names` of a metric promises is checked."""
+    computed = {"train/loss", "val/loss"}
+    for metric in task.metrics.values():
+        metric.reset()
+        try:
+            metric.update(outputs, batch, num_items)
+            computed |= {f"val/{name}" for name in metric.compute()}
+        except Exception:  # of one batch alone it need not be defined
+            computed |= {f"val/{name}" for name in metric.names}
+        metric.reset()
+    monitor = task.config.training.monitor
+    if monitor not in computed:
+        raise InputError(f"training.monitor: no metric computes {monitor!r}; {instead(monitor, computed)}")

@@ -1,0 +1,206 @@
+"""Starts a run or carries one on: finds its directory and its config, and lets an attempt work on it."""
+
+import errno
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from reprise.callbacks import Run
+from reprise.cli.composing import with_overrides
+from reprise.config import ExperimentConfig
+from reprise.config.checking import show
+from reprise.config.composed import Composed
+from reprise.errors import ConfigError, InputError, Interrupted, Problem
+from reprise.files.disk import storage_failures_told
+from reprise.runs.attempt import attempt
+from reprise.runs.building import build_callbacks, choose_device, num_microbatches
+from reprise.runs.export import check_packages
+from reprise.runs.provenance import code_patch, collect_provenance, credentials_in, drift, read_provenance
+from reprise.runs.run_directory import RunDirectory, create_experiment_dir, find_run, open_run
+from reprise.training.processes import Processes, find_processes
+from reprise.training.signals import stopped_by_signals
+
+logger = logging.getLogger(__name__)
+
+
+def train(composed: Composed) -> Path:
+    """Carry out the run that a config asks for, from wherever it stands, and return its directory.
+
+    Raises:
+        InputError: if the config cannot be carried out here, or the run exists with another config.
+        Interrupted: if a signal stopped it after saving.
+    """
+    config, processes = composed.config, find_processes()
+    _check(config, processes)
+    with stopped_by_signals(), processes.joined(choose_device(config.training.device, processes)):
+        if not processes.is_first:
+            return _take_part(processes)
+        with storage_failures_told(Path(config.output_dir)):
+            directory, is_new = _create_or_find(config)
+        with storage_failures_told(directory.path), directory.locked():
+            if directory.config.exists():
+                config = same_config(directory, config)
+            try:
+                _work_on(directory, config, config, composed.overrides, composed.record, processes)
+            except InputError:
+                if is_new and not directory.last_checkpoint.exists():
+                    directory.discard()
+                raise
+            except (Interrupted, OSError) as stopped:
+                if is_new and not directory.config.exists():
+                    directory.discard()
+                elif composed.config.run_id is None and isinstance(stopped, Interrupted):
+                    stopped.advice = f"scripts/resume.py {directory.path} carries on."
+                raise
+    return directory.path
+
+
+def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages: Sequence[str] = ()) -> Path:
+    """Carry on a run from its own saved config, with some keys changed, and return its directory.
+
+    `overrides`: KEY=VALUE, as on the command line; what they change is recorded in `status.json`. `trusted_packages`:
+    packages beyond those under `src/` that the run's parts may be imported from; what the run directory says about that
+    is not believed.
+
+    Raises:
+        InputError: if there is no run, or the changes cannot be carried out.
+        Interrupted: if a signal stopped it after saving.
+    """
+    directory, processes = open_run(run_dir), find_processes()
+    saved = ExperimentConfig.load(directory.config)
+    config = with_overrides(saved, overrides, trusted_packages)
+    if config.preflight:
+        raise InputError("preflight: is for scripts/train.py; what is resumed has run already")
+    if config.training.num_microbatches == saved.training.num_microbatches and _num_samples(config) != _num_samples(
+        saved
+    ):
+        config = _with_microbatches(config, None)  # the number was for other steps
+    built = replace(config, trusted_packages=list(trusted_packages))
+    _check(built, processes)
+    with stopped_by_signals(), processes.joined(choose_device(config.training.device, processes)):
+        if not processes.is_first:
+            return _take_part(processes)
+        with storage_failures_told(directory.path), directory.locked():
+            _work_on(directory, config, built, (), {}, processes)
+    return directory.path
+
+
+def _check(config: ExperimentConfig, processes: Processes) -> None:
+    """Raise an InputError before anything is created if something of the config cannot be had here."""
+    training = config.training
+    choose_device(training.device, processes)
+    num_microbatches(training, processes.size)
+    if training.parallel == "fsdp":
+        for key, is_wanted in {
+            "compile": training.compile,
+            "precision": training.precision == "fp16",
+            "reduction": training.reduction == "ordered",
+        }.items():
+            if is_wanted:
+                given = getattr(training, key)
+                raise InputError(f"training.{key}: {given!r} does not go with training.parallel 'fsdp'; ddp takes it")
+    build_callbacks(config)
+    check_packages(config.export)
+
+
+def _work_on(
+    directory: RunDirectory,
+    config: ExperimentConfig,
+    built: ExperimentConfig,
+    overrides: Sequence[str],
+    record: Mapping[str, str],
+    processes: Processes,
+) -> None:
+    directory.remove_leftovers()
+    changes = ExperimentConfig.load(directory.config).differences(config) if directory.config.exists() else []
+    if directory.read_status().get("status") == "completed" and not changes:
+        logger.info("%s is complete already; nothing to do", directory.path)
+        processes.from_first((directory.path, None, None))
+        return
+    if config.num_threads is not None:
+        torch.set_num_threads(config.num_threads)
+    num = num_microbatches(config.training, processes.size)
+    config = replace(_with_microbatches(config, num), run_id=directory.run_id, num_threads=torch.get_num_threads())
+    built = _with_microbatches(built, num)
+    patch = code_patch()
+    if patch is not None and (keys := credentials_in(patch)):
+        logger.warning(
+            "the changes of the code are not recorded, since they set %s in a config file, which looks like a "
+            "credential; so this run cannot be repeated. Have the file say ${oc.env:NAME}",
+            ", ".join(keys),
+        )
+        patch = None
+    device = choose_device(config.training.device, processes)
+    provenance = collect_provenance(overrides, device, patch, processes.size)
+    directory.begin_attempt(
+        changes, drift(read_provenance(directory.provenance), provenance) if directory.provenance.exists() else ()
+    )
+    for change in changes:
+        logger.info("changed: %s from %r to %r", change.key, change.first, change.second)
+    if changes:
+        config.save(directory.config)
+    run = Run(
+        directory,
+        config.recorded(),
+        config.seed,
+        provenance=provenance,
+        code_patch=patch,
+        record=record,
+        callbacks=build_callbacks(built),
+        processes=processes,
+    )
+    processes.from_first((directory.path, config, built))
+    attempt(run, built)
+
+
+def _take_part(processes: Processes) -> Path:
+    """Work on the run of the first process, and return its directory."""
+    told: tuple[Path, ExperimentConfig | None, ExperimentConfig | None] = (Path(), None, None)
+    path, config, built = processes.from_first(told)
+    if config is None or built is None:
+        return path
+    assert config.num_threads is not None
+    torch.set_num_threads(config.num_threads)
+    callbacks = {name: one for name, one in build_callbacks(built).items() if one.on_every_process}
+    attempt(Run(RunDirectory(path), config.to_dict(), config.seed, callbacks=callbacks, processes=processes), built)
+    return path
+
+
+def _with_microbatches(config: ExperimentConfig, num: int | None) -> ExperimentConfig:
+    return replace(config, training=replace(config.training, num_microbatches=num))
+
+
+def _num_samples(config: ExperimentConfig) -> tuple[int, int]:
+    return config.training.batch_size, config.training.gradient_accumulation
+
+
+def _create_or_find(config: ExperimentConfig) -> tuple[RunDirectory, bool]:
+    try:
+        return RunDirectory(create_experiment_dir(config.output_dir, config.experiment_name, config.run_id)), True
+    except FileExistsError:
+        assert config.run_id is not None
+        return RunDirectory(find_run(config.output_dir, config.experiment_name, config.run_id)), False
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        raise InputError(f"output_dir: no run can be created in {config.output_dir!r}: {error.strerror}") from None
+
+
+def same_config(directory: RunDirectory, config: ExperimentConfig) -> ExperimentConfig:
+    """Return the config that the run was started with, after checking that it is the one asked for.
+
+    Raises:
+        ConfigError: with all differences.
+    """
+    saved = ExperimentConfig.load(directory.config)
+    asked = replace(config.with_open_as_in(saved), run_id=saved.run_id, sweep_id=saved.sweep_id)
+    if differences := saved.differences(asked):
+        raise ConfigError(
+            [Problem(d.key, f"{show(d.first)} there, {show(d.second)} asked for") for d in differences],
+            f"the run {directory.run_id!r} exists with another config; choose another run_id, or change it with "
+            f"scripts/resume.py {directory.path}",
+        )
+    return asked  # it has the secrets, too

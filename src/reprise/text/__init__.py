@@ -1,0 +1,1 @@
+"""Text for people: numbers, tables, Markdown, and did-you-mean."""

@@ -1,0 +1,1 @@
+"""What reads finished runs, or starts further ones: sweeps, comparisons, cards, reproduction."""

@@ -1,0 +1,167 @@
+"""Finds where two runs part: metrics line by line, then weights tensor by tensor, then results. It does not ask why."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reprise.errors import CheckpointError, InputError
+from reprise.files.differences import compare
+from reprise.files.json_file import read_object
+from reprise.files.json_values import text_at
+from reprise.runs.checkpoint import content_hash, read_checkpoint
+from reprise.runs.metrics_log import MetricEntry, read_metrics
+from reprise.runs.run_directory import RunDirectory
+from reprise.tools.reproduction.findings import CheckpointComparison, Findings, LineDifference, TensorDifference, shown
+
+_STATES = {"optimizer_state_dict": "optimizer", "scheduler_state_dict": "schedule", "loop_state": "loop"}
+
+
+def find_divergence(recorded: RunDirectory, repeated: RunDirectory, steps: int | None, is_complete: bool) -> Findings:
+    """Compare two runs; only the first `steps` optimizer steps of them if that is given.
+
+    `is_complete`: whether both came to their end, so that they have results.
+
+    Raises:
+        InputError: if a file of them is damaged.
+    """
+    first, second = (list(_entries(run, steps)) for run in (recorded, repeated))
+    lines = [_line(a, b) for a, b in zip_longest(first, second) if a is None or b is None or _differ(a, b)]
+    before = [a.step for a, b in zip(first, second, strict=False) if not lines or a.step < lines[0].step]
+    results: list[str] = []
+    compared: list[str] = []
+    for name, comparison in _RESULTS.items() if is_complete else ():
+        files = [getattr(run, name) for run in (recorded, repeated)]
+        if all(file.exists() for file in files):
+            compared.append(name)
+            results += comparison(*files)
+    initial = [_initial_weights(run) for run in (recorded, repeated)]
+    return Findings(
+        num_lines=len(first),
+        lines=tuple(lines),
+        equal_up_to=max(before, default=0),
+        checkpoints=tuple(_compare_checkpoints(recorded, repeated)),
+        results=tuple(results),
+        compared_results=tuple(compared),
+        initial_weights_differ=None not in initial and initial[0] != initial[1],
+        traced=_compare_traces(recorded, repeated),
+    )
+
+
+def _entries(run: RunDirectory, steps: int | None) -> Iterator[MetricEntry]:
+    try:
+        for entry in read_metrics(run.metrics_log):
+            if steps is None or entry.step <= steps:
+                yield entry
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{run.metrics_log}: not the metrics of a run: {error}") from None
+
+
+def _differ(a: MetricEntry, b: MetricEntry) -> bool:
+    return (a.epoch, a.step, a.metrics) != (b.epoch, b.step, b.metrics)
+
+
+def _line(a: MetricEntry | None, b: MetricEntry | None) -> LineDifference:
+    if a is None or b is None or (a.epoch, a.step) != (b.epoch, b.step):
+        entry = min((e for e in (a, b) if e is not None), key=lambda e: e.step)
+        names = tuple(entry.metrics) or ("",)
+        first, second = ((e.metrics if e is entry else {}) for e in (a, b))
+    else:
+        entry, first, second = a, a.metrics, b.metrics
+        names = tuple(name for name in {**first, **second} if first.get(name) != second.get(name))
+    return LineDifference(entry.step, names[0], first.get(names[0]), second.get(names[0]), names)
+
+
+def _compare_checkpoints(recorded: RunDirectory, repeated: RunDirectory) -> Iterator[CheckpointComparison]:
+    first, second = _by_step(recorded), _by_step(repeated)
+    for step in sorted(first.keys() & second.keys()):
+        a, b = (_read(found[step]) for found in (first, second))
+        weights = [state["model_state_dict"] for state in (a, b)]
+        names = list(dict.fromkeys([*weights[0], *weights[1]]))
+        differing = [d for name in names if (d := _tensor(name, weights[0].get(name), weights[1].get(name)))]
+        differing.sort(key=lambda d: float("-inf") if d.largest is None else -d.largest)
+        states = tuple(word for key, word in _STATES.items() if content_hash(a.get(key)) != content_hash(b.get(key)))
+        yield CheckpointComparison(first[step].name, step, len(names), tuple(differing), states)
+
+
+def _compare_traces(recorded: RunDirectory, repeated: RunDirectory) -> tuple[int, int | None]:
+    first, second = (_trace(run) for run in (recorded, repeated))
+    steps = sorted(first.keys() & second.keys())
+    parting = next((step for step in steps if first[step] != second[step]), None)
+    return max((step for step in steps if parting is None or step < parting), default=0), parting
+
+
+def _trace(run: RunDirectory) -> dict[int, int]:
+    """Return the checksums of the weights by step, as the callback `WeightsTrace` keeps them."""
+    if not run.last_checkpoint.exists():
+        return {}
+    states = _read(run.last_checkpoint).get("callback_states", {}).values()
+    traces = [state for state in states if "checksums" in state]
+    return {k: v for t in traces for k, v in zip(t["steps"].tolist(), t["checksums"].tolist(), strict=True)}
+
+
+def _by_step(run: RunDirectory) -> dict[int, Path]:
+    """Return one checkpoint for each step that has one."""
+    return {_read(path)["step"]: path for path in sorted(run.checkpoints.glob("*.pt"))}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_checkpoint(path)
+    except CheckpointError as error:
+        raise InputError(str(error)) from None
+
+
+def _tensor(name: str, a: Tensor | None, b: Tensor | None) -> TensorDifference | None:
+    if a is None or b is None:
+        return TensorDifference(name, None, "only in the recorded run" if b is None else "only in the repeat")
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return TensorDifference(name, None, f"{a.dtype} {tuple(a.shape)}, now {b.dtype} {tuple(b.shape)}")
+    if content_hash(a) == content_hash(b):  # bits, not values: -0.0 is not 0.0, and NaN is NaN
+        return None
+    return TensorDifference(name, float((a.to(torch.float64) - b.to(torch.float64)).abs().max()))
+
+
+def _predictions(recorded: Path, repeated: Path) -> Iterator[str]:
+    try:
+        a, b = (list(json.loads(path.read_text(encoding="utf-8"))) for path in (recorded, repeated))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{recorded}: expected a list in JSON ({error})") from None
+    differing = [i for i, (x, y) in enumerate(zip_longest(a, b)) if x != y]
+    if differing:
+        yield f"predictions: {len(differing)} of {max(len(a), len(b))} differ, first number {differing[0]}"
+
+
+def _metrics(recorded: Path, repeated: Path) -> Iterator[str]:
+    for d in compare(*(read_object(path) for path in (recorded, repeated))):
+        yield f"results: {d.key} was {shown(d.first)}, is {shown(d.second)}"
+
+
+def _export(recorded: Path, repeated: Path) -> Iterator[str]:
+    from safetensors.torch import load_file
+
+    for name in sorted({path.name for folder in (recorded, repeated) for path in folder.glob("*.safetensors")}):
+        if not ((recorded / name).exists() and (repeated / name).exists()):
+            yield f"export: {name} is there only once"
+            continue
+        a, b = (load_file(folder / name) for folder in (recorded, repeated))
+        differing = [key for key in sorted(a.keys() | b.keys()) if _tensor(key, a.get(key), b.get(key))]
+        if differing:
+            yield f"export: {len(differing)} of {len(a.keys() | b.keys())} tensors of {name} differ"
+
+
+_RESULTS: dict[str, Callable[[Path, Path], Iterator[str]]] = {
+    "predictions": _predictions,
+    "metrics": _metrics,
+    "export": _export,
+}
+
+
+def _initial_weights(run: RunDirectory) -> Any:
+    if not run.provenance.exists():
+        return None
+    return text_at(read_object(run.provenance), "model", "initial_sha256")

@@ -1,0 +1,1 @@
+"""The records of a sweep and what is made of them."""

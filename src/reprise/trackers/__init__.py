@@ -1,0 +1,1 @@
+"""Experiment trackers: adapters that send what `metrics.jsonl` holds elsewhere."""

@@ -1,0 +1,190 @@
+"""Brings batches from a split, in the order of an epoch, from any position, with or without loader processes."""
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from reprise.data import Batch, MapStyle, TensorSplit
+from reprise.randomness import SampleDraws, address, seed_globals
+from reprise.training.order import Order, in_order, shuffled
+from reprise.training.signals import leave_signals_to_the_parent
+
+BatchAddress = tuple[int, NDArray[np.int64]]
+"""Epoch and sample indices: all that a batch depends on, beside the seed."""
+
+_INDICES_AT_ONCE = 2**13
+"""How much of an order is asked for together: what computes it is made for many."""
+
+_BYTES_AT_ONCE = 2**18
+"""How much is copied together where consecutive batches are mere copies; it stays in a processor's cache."""
+
+
+class Batches:
+    """The batches of one split. What batch number n holds is arithmetic: nothing is loaded to be skipped.
+
+    `purpose` is the part of the address that sets the random draws of this split apart from those of others. `only`:
+    the number of batches, from the start of the first epoch, that all batches repeat; an epoch keeps its length. Of
+    every `num_per_step` batches of an epoch, `stream` yields those with a number in `share`: other processes have the
+    others.
+    """
+
+    def __init__(
+        self,
+        split: MapStyle,
+        collate: Callable[[list[Any]], Batch],
+        *,
+        batch_size: int,
+        seed: int,
+        purpose: str,
+        shuffle: bool = False,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        only: int | None = None,
+        num_per_step: int = 1,
+        share: range | None = None,
+    ) -> None:
+        self._split = split
+        self._fetcher = _Fetcher(split, collate, seed, purpose)
+        self._num_samples = len(split)
+        self.batch_size = batch_size
+        self._seed = seed
+        self._shuffle = shuffle
+        self._num_workers = num_workers
+        self._pin_memory = pin_memory
+        self._only = only
+        self._num_per_step = num_per_step
+        self._share = share
+
+    def __len__(self) -> int:
+        """Return the number of batches of one epoch; the last may be smaller than the others."""
+        return -(-self._num_samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
+        return self._fetch(self._addresses(0, len(self)))
+
+    def stream(self, first: int = 0) -> Iterator[Batch]:
+        """Yield batches without end, epoch after epoch, from batch number `first` of the whole run on."""
+        addresses = self._addresses(first, None)
+        return self._fetch(addresses if self._share is None else self._shared(addresses, first, self._share))
+
+    def between(self, first: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch from number `first` up to `stop`."""
+        return self._fetch(self._addresses(first, stop))
+
+    def order(self, epoch: int) -> Order:
+        """Return the order of an epoch, from 0."""
+        return shuffled(self._num_samples, self._seed, epoch) if self._shuffle else in_order(self._num_samples)
+
+    def samples(self, first: int, num: int) -> list[int]:
+        """Return the indices of the samples in `num` batches, from batch number `first` of the whole run on."""
+        return [index for _, indices in self._addresses(first, first + num) for index in indices.tolist()]
+
+    def _addresses(self, first: int, stop: int | None) -> Iterator[BatchAddress]:
+        num_at_once = max(1, _INDICES_AT_ONCE // self.batch_size)
+        number, known_epoch, known = first, -1, range(0)
+        while stop is None or number < stop:
+            epoch, position = divmod(number, len(self))
+            if self._only is not None:
+                epoch, position = 0, number % min(self._only, len(self))
+            if epoch != known_epoch:
+                order, known_epoch, known = self.order(epoch), epoch, range(0)
+            if position not in known:
+                known = range(position, position + num_at_once)
+                indices = order[known.start * self.batch_size : known.stop * self.batch_size]
+            start = (position - known.start) * self.batch_size
+            yield epoch, indices[start : start + self.batch_size]
+            number += 1
+
+    def _shared(self, addresses: Iterator[BatchAddress], first: int, share: range) -> Iterator[BatchAddress]:
+        """Keep the batches of `share`.
+
+        Where the last step of an epoch has fewer of them than another share, its first batch takes their place.
+        """
+        for number, (epoch, indices) in enumerate(addresses, first):
+            position = number % len(self)
+            of_step = position % self._num_per_step
+            if of_step == 0:
+                first_of_step = indices
+            if of_step in share:
+                yield epoch, indices
+            if position == len(self) - 1:
+                num_present = len(range(share.start, min(share.stop, of_step + 1)))
+                for _ in range(min(len(share), of_step + 1) - num_present):
+                    yield epoch, first_of_step
+
+    def _fetch(self, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:
+        if self._num_workers == 0 and not self._pin_memory:
+            if isinstance(self._split, TensorSplit) and self._split.augment is None:
+                yield from self._copied(self._split, addresses)
+                return
+            for batch in addresses:
+                with _one_thread():
+                    fetched = self._fetcher[batch]
+                yield fetched
+            return
+        yield from DataLoader(
+            self._fetcher,
+            batch_size=None,  # the fetcher collates
+            sampler=addresses,
+            num_workers=self._num_workers,
+            pin_memory=self._pin_memory,
+            # Without one of its own the loader would take a draw from the global generator.
+            generator=torch.Generator().manual_seed(0),
+            worker_init_fn=leave_signals_to_the_parent,
+        )
+
+    def _copied(self, split: TensorSplit, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:
+        """Yield batches that nothing is done to but copying: one copy for several of them, of which each is a part."""
+        names, columns = tuple(split.columns), tuple(split.columns.values())
+        num_bytes = sum(column[:1].nbytes for column in columns) * self.batch_size
+        num_at_once = max(1, _BYTES_AT_ONCE // max(1, num_bytes))
+        while chunk := [indices for _, indices in itertools.islice(addresses, num_at_once)]:
+            rows, sizes = torch.from_numpy(np.concatenate(chunk)), [len(indices) for indices in chunk]
+            copies = [torch.split(column.index_select(0, rows), sizes) for column in columns]
+            for parts in zip(*copies, strict=True):
+                yield dict(zip(names, parts, strict=True))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute as a loader process does: with more threads, sums of floats have other bits."""
+    num_threads = torch.get_num_threads()
+    if num_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+class _Fetcher(Dataset[Batch]):
+    """Fetches one whole batch; lives in the loader processes where there are any."""
+
+    def __init__(self, split: MapStyle, collate: Callable[[list[Any]], Batch], seed: int, purpose: str) -> None:
+        self._split = split
+        self._collate = collate
+        self._seed = seed
+        self._purpose = purpose
+        self._get_batch = getattr(split, "get_batch", None)
+        self._address = functools.lru_cache(1)(functools.partial(address, seed, purpose))
+
+    def __getitem__(self, batch: BatchAddress) -> Batch:
+        epoch, indices = batch
+        if self._get_batch is not None:
+            whole: Batch = self._get_batch(indices, SampleDraws(self._address(epoch), indices))
+            return whole
+        samples = []
+        for index in indices.tolist():
+            seed_globals(address(self._seed, self._purpose, epoch, index))
+            samples.append(self._split[index])
+        return self._collate(samples)

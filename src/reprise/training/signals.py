@@ -1,0 +1,83 @@
+"""What a process does when it is told to stop: SIGINT, and SIGTERM and SIGUSR1, which schedulers send."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+from reprise.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Saving(Protocol):
+    """What finishes its step and saves when it is told to stop."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    @property
+    def is_asked_to_return(self) -> bool: ...
+
+    def interrupt(self, reason: str) -> None: ...
+
+
+class Stoppable:
+    """Until there is something to be saved, a signal stops at once."""
+
+    saving: Saving | None = None
+    stops_at_once: bool = False
+    """Whether there was a signal while the step was finished and saved for another one."""
+    is_shared: bool = False
+    """Whether several processes work on it. A scheduler may send a signal to all of them and to torchrun, which passes
+    it on; so a second one is the first one again. Those that do not end are killed by torchrun."""
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self.saving is None or not self.saving.is_running:
+            raise Interrupted(f"by {name}")
+        if not self.saving.is_asked_to_return:
+            self.saving.interrupt(name)
+            return
+        if self.is_shared:
+            return
+        self.stops_at_once = True
+        raise Interrupted(f"by {name} at once, with the last checkpoint as it was", at_once=True)
+
+
+@contextmanager
+def stopped_by_signals(stoppable: Stoppable | None = None) -> Iterator[None]:
+    """Have `stoppable` handle signals; without it, or where nothing is to be saved, they raise Interrupted."""
+    handle = (stoppable or Stoppable()).handle
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """Have no signal change how this process ends, from now on; `stopped_by_signals` leaves it at that."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def leave_signals_to_the_parent(worker: int = 0) -> None:
+    """Keep a loader process working while its parent finishes a step: a terminal and a scheduler signal both.
+
+    The second SIGTERM ends it. That is its parent's, which also ends those that hang.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        os._exit(1)
+
+    def end_at_the_next(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, end)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end_at_the_next)

@@ -1,0 +1,185 @@
+"""One optimizer step: passes over its microbatches, clipping, the update. It knows no data and no events."""
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from reprise.data import Batch, on_device
+from reprise.randomness import address, seed_globals
+from reprise.training.accumulation import Accumulation
+from reprise.training.finiteness import FiniteWatch
+
+logger = logging.getLogger(__name__)
+
+_ADDRESSES_AT_ONCE = 64
+
+
+class Scheduler(Protocol):
+    """What a learning rate schedule is here; those of `torch.optim.lr_scheduler` fit."""
+
+    def step(self) -> None: ...
+    def get_last_lr(self) -> list[Any]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+class OptimizerStep:
+    """Changes a model by one optimizer step whenever it is called.
+
+    `skips_nonfinite`: each step waits for the device, and leaves the model as it was if its loss or gradient is not
+    finite. `accumulation` is for steps of several microbatches.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Scheduler,
+        watch: FiniteWatch,
+        *,
+        seed: int,
+        device: torch.device,
+        autocast: Callable[[], contextlib.AbstractContextManager[object]],
+        scaler: torch.amp.GradScaler | None,
+        gradient_clip: float | None,
+        count_items: Callable[[Batch], int],
+        accumulation: Accumulation | None,
+        skips_nonfinite: bool,
+    ) -> None:
+        self.loss: Tensor | None = None
+        """Mean over the items of the last step, on the device; None if the step was skipped."""
+        self.gradient_norm: Tensor | None = None
+        """L2 norm of the gradients before clipping, on the device; None where nothing is clipped."""
+        self.num_items = 0
+        """What the loss is a mean over."""
+        self._model = model
+        self._forward = model if accumulation is None else accumulation.spread.forward
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._watch = watch
+        self._seed = seed
+        self._device = device
+        self._on_host = device.type == "cpu"
+        self._autocast = autocast
+        self._scaler = scaler
+        self._gradient_clip = gradient_clip
+        self._count_items = count_items
+        self._accumulation = accumulation
+        self._skips_nonfinite = skips_nonfinite
+        self._no_grad = torch.no_grad()  # making one takes as long as using it
+        self._addresses: dict[tuple[int, int], int] = {}
+        """Of microbatches to come, by step and index."""
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        # A scaler has a use of its own for what an optimizer divides by; a step that is skipped would leave it behind.
+        can_divide = scaler is None and not skips_nonfinite
+        self._divide = getattr(optimizer, "divide_gradients", None) if can_divide else None
+
+    def __call__(self, step: int, microbatches: Sequence[Batch], num: int) -> None:
+        """Make the step after `step` others, from the microbatches of this process, of `num` altogether."""
+        counts = [self._count_items(batch) for batch in microbatches]
+        buffers = [buffer.clone() for buffer in self._model.buffers()] if self._skips_nonfinite else []
+        if self._accumulation is None:
+            (self.num_items,) = counts
+            self.loss = self._train_on(microbatches[0], step, 0, 1.0)
+        else:
+
+            def train_on(batch: Batch, index: int, weight: float) -> Tensor:
+                return self._train_on(batch, step, index, weight)
+
+            self.loss, self.num_items = self._accumulation.train(microbatches, counts, num, train_on)
+            # Whichever microbatches were trained on here, the random state is the same afterwards.
+            seed_globals(address(self._seed, "step", step))
+        with self._no_grad:
+            if self._scaler is not None:
+                self._scaler.unscale_(self._optimizer)
+            if self._gradient_clip is not None:
+                self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip, self._divide)
+            rate = self._optimizer.param_groups[0]["lr"]
+            if self._skips_nonfinite and self._is_nonfinite(step + 1, rate):
+                for buffer, before in zip(self._model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+                self.loss = self.gradient_norm = None
+            else:
+                self._watch.note(step + 1, self.loss, self.gradient_norm, rate, self.num_items)
+            if self._scaler is not None:
+                self._scaler.step(self._optimizer)
+                self._scaler.update()
+            elif self.loss is not None:
+                self._optimizer.step()
+            for parameter in self._parameters:
+                parameter.grad = None
+            self._scheduler.step()
+
+    def _train_on(self, host_batch: Batch, step: int, index: int, weight: float) -> Tensor:
+        """Add the gradients of the loss of microbatch `index` times `weight`, and return that loss."""
+        batch = host_batch if self._on_host else on_device(host_batch, self._device)
+        # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
+        seed_globals(self._address(step, index))
+        with self._autocast():
+            loss: Tensor = self._forward(**batch).loss
+        if weight != 1.0:
+            loss = loss * weight
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        # A CUDA graph writes its results to the same memory again.
+        return loss.detach() if self._on_host else loss.detach().clone()
+
+    def _address(self, step: int, index: int) -> int:
+        """Return the address of microbatch `index`.
+
+        Those of the steps that follow are made at the same time: one by one, each would find a processor's caches full
+        of the model.
+        """
+        if (step, index) not in self._addresses:
+            steps = range(step, step + _ADDRESSES_AT_ONCE)
+            self._addresses |= {(number, index): address(self._seed, "step", number, index) for number in steps}
+        return self._addresses.pop((step, index))
+
+    def _is_nonfinite(self, step: int, rate: float) -> bool:
+        """Wait for the device; say so and return whether loss or gradients are not finite."""
+        assert self.loss is not None
+        values = {"training loss": self.loss}
+        if self._scaler is None:  # a scaler leaves steps with other gradients out itself, and falls
+            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            norm = self.gradient_norm
+            values["gradient norm"] = _whole(nn.utils.get_total_norm(gradients)) if norm is None else norm
+        for name, value in values.items():
+            if not math.isfinite(value):
+                logger.warning("skipped: %s", self._watch.error(name, float(value), step, rate))
+                return True
+        return False
+
+
+def clip_gradients(
+    parameters: Sequence[nn.Parameter], max_norm: float, divide: Callable[[Tensor], bool] | None = None
+) -> Tensor:
+    """Scale all gradients so that their L2 norm together is `max_norm` at most; return the norm before.
+
+    They are divided by `max(1, norm / max_norm)`: by `divide`, if it can, and otherwise here. An optimizer that divides
+    them as it reads them saves a pass over all of them.
+    """
+    gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
+    if len({(gradient.dtype, gradient.get_device()) for gradient in gradients}) != 1:
+        return _whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if hasattr(norm, "full_tensor"):  # each process has a part of every gradient
+        norm, divide = norm.full_tensor(), None
+        gradients = [gradient.to_local() for gradient in gradients]  # type: ignore[attr-defined]
+    if norm.is_cpu:
+        if norm.item() <= max_norm:  # reading it waits for nothing here
+            return norm
+        ratio = norm / max_norm
+    else:
+        ratio = (norm / max_norm).clamp_(min=1.0)
+    if divide is None or not divide(ratio):
+        torch._foreach_div_(gradients, ratio)
+    return norm
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Return a tensor that is computed from a sharded model's parts as every process would read it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

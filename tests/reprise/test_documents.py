@@ -1,0 +1,88 @@
+"""What documents speak of is there: their commands can be given, and the tests that they name exist."""
+
+import ast
+import functools
+import re
+import shlex
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from tiny_runs import CONFIGS, REPOSITORY, compose
+
+from reprise.cli.job_configs import check_sweep
+
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+COMMAND = re.compile(
+    r"(?:python|--nproc-per-node \d+) scripts/(\w+\.py)"
+    r"((?: (?:'[^'\n]*'|[^\s#`'\"|)])+)*)"  # two spaces end it, and what is no argument in a shell or in Markdown
+)
+
+
+def commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Return script and arguments of each command that can be given as it stands."""
+    text = re.sub(r" *\\\n *", " ", page.read_text(encoding="utf-8"))
+    found = [(script, tuple(shlex.split(arguments))) for script, arguments in COMMAND.findall(text)]
+    # Neither placeholders, nor what docs/your-own.md defines: its own test runs that.
+    return [one for one in found if not any(re.search("[…⇥]|=$|^data=tumours$", argument) for argument in one[1])]
+
+
+COMMANDS = {
+    str(page.relative_to(REPOSITORY)): found
+    for page in [*DOCUMENTS, *sorted(CONFIGS.rglob("*.yaml"))]
+    if (found := commands(page))
+}
+
+
+@functools.cache
+def check(script: str, arguments: tuple[str, ...]) -> None:
+    """Compose the config that a command asks for; of a verb that takes none, look for its options."""
+    options = [argument for argument in arguments if argument.startswith("-")]
+    overrides = [argument for argument in arguments if re.match(r"~|[\w./+]+=", argument)]
+    if script != "train.py":
+        declared = parser_of(script)
+        assert [option for option in options if f'"{option}"' not in declared] == [], script
+        overrides = overrides and ["experiment=base", *overrides]
+    elif options not in ([], ["-m"]):
+        return  # Hydra's own
+    if "-m" in options:
+        assert check_sweep(CONFIGS, overrides)
+    elif overrides:
+        compose(*overrides)
+
+
+def parser_of(script: str) -> str:
+    """Return the text of a script and of the modules that it imports: one of them declares the options."""
+    text = (REPOSITORY / "scripts" / script).read_text(encoding="utf-8")
+    modules = [REPOSITORY / "src" / name.replace(".", "/") for name in re.findall(r"from (reprise\.\S+) import", text)]
+    files = [file for path in modules for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists()]
+    return text + "".join(file.read_text(encoding="utf-8") for file in files)
+
+
+@pytest.mark.parametrize("page", COMMANDS)
+def test_commands_of_the_documents_compose(page: str) -> None:
+    for script, arguments in COMMANDS[page]:
+        check(script, arguments)
+
+
+def test_tests_that_documents_name_exist() -> None:
+    files = {str(path.relative_to(REPOSITORY)): path for path in (REPOSITORY / "tests" / "reprise").rglob("test_*.py")}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files.values()]
+    there = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    named = {
+        name for page in DOCUMENTS for name in re.findall(r"(?:tests/[\w/]*)?\btest_\w+(?:\.py|\*)?", page.read_text())
+    }
+    assert len(named) > 150
+    ends = [name for name in named if name.endswith(".py")]
+    assert [name for name in ends if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
+    assert [name for name in named.difference(ends) if not any(fnmatchcase(one, name) for one in there)] == []
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    links = [
+        (page, link)
+        for page in DOCUMENTS
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    ]
+    assert links
+    assert [link for page, link in links if not (page.parent / link).exists()] == []

@@ -1,0 +1,141 @@
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_loop import CPU, Net, make_split
+
+from reprise.data import Data, Description, describe_data, fingerprint, stack
+from reprise.models import describe_model
+from reprise.randomness import set_determinism
+from reprise.runs.provenance import (
+    _not_as_locked,
+    _without_credentials,
+    collect_provenance,
+    determinism_in_force,
+    update_provenance,
+)
+
+
+def test_facts_are_measured_and_can_be_written_down():
+    facts = collect_provenance(["experiment=base", "seed=1"], CPU)
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert facts["command"] == {"argv": sys.argv, "overrides": ["experiment=base", "seed=1"]}
+    packages = facts["environment"]["packages"]
+    assert packages["torch"] == torch.__version__.split("+")[0] or packages["torch"] == torch.__version__
+    assert packages["numpy"] == np.__version__
+    assert list(packages) == sorted(packages, key=str.lower)
+    assert facts["environment"]["python"] == sys.version.split()[0]
+    assert facts["hardware"]["num_threads"] == torch.get_num_threads()
+    assert facts["hardware"]["device"] == "cpu"
+    assert facts["hardware"]["memory_bytes"] > 2**28
+
+
+@pytest.mark.parametrize(("deterministic", "mode"), [(False, "default"), (True, "warn"), ("strict", "error")])
+def test_what_decides_about_bits_is_read_from_torch_not_from_the_config(monkeypatch, deterministic, mode):
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    set_determinism(deterministic)
+    torch.set_num_threads(1)
+    facts = determinism_in_force()
+    assert json.loads(json.dumps(facts)) == facts
+    assert (facts["debug_mode"], facts["num_threads"], facts["PYTHONHASHSEED"]) == (mode, 1, "7")
+    assert facts["MKL_CBWR"] is None
+
+
+def test_the_commit_is_the_one_that_is_checked_out():
+    code = collect_provenance([], CPU)["code"]
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
+        pytest.skip("not a git checkout")
+    assert code["commit"] == head.stdout.strip()
+    assert type(code["dirty"]) is bool
+
+
+@pytest.mark.parametrize(
+    ("remote", "kept"),
+    [
+        ("https://user:token@example.com/a/b.git", "https://example.com/a/b.git"),
+        ("https://token@example.com:8443/a/b.git?private_token=x#y", "https://example.com:8443/a/b.git"),
+        ("ssh://git@example.com/a/b.git", "ssh://example.com/a/b.git"),
+        ("https://example.com/a/b.git", "https://example.com/a/b.git"),
+        ("git@example.com:a/b.git", "git@example.com:a/b.git"),
+        ("/srv/git/b.git", "/srv/git/b.git"),
+        (None, None),
+    ],
+)
+def test_the_address_of_the_code_holds_no_secrets(remote, kept):
+    assert _without_credentials(remote) == kept
+
+
+def test_a_package_may_be_locked_in_several_versions_for_several_pythons():
+    lock = (Path(__file__).parents[2] / "requirements.lock").read_text()
+    versions = re.findall(r"^numpy==([^\s;]+)", lock, re.MULTILINE)
+    assert len(versions) > 1
+    assert [_not_as_locked({"numpy": version}) for version in versions] == [{}] * len(versions)
+    assert _not_as_locked({"NumPy": "0.1", "unheard-of": "1"}) == {"numpy": [" or ".join(versions), "0.1"]}
+
+
+def test_a_patch_is_recorded_by_its_hash():
+    assert collect_provenance([], CPU)["code"]["patch_sha256"] is None
+    assert collect_provenance([], CPU, b"patch")["code"]["patch_sha256"] == hashlib.sha256(b"patch").hexdigest()
+
+
+def test_a_data_set_is_described_with_the_size_and_fingerprint_of_each_split():
+    description = Description(
+        name="pets", task="image-classification", labels=("cat", "dog"), fingerprints={"train": "ab", "val": "cd"}
+    )
+    data = Data(splits={"train": make_split(5), "val": make_split(3)}, collate=stack, description=description)
+    described = describe_data(data)
+    assert json.loads(json.dumps(described)) == described
+    assert described["splits"] == {
+        "train": {"num_samples": 5, "sha256": "ab"},
+        "val": {"num_samples": 3, "sha256": "cd"},
+    }
+    assert (described["name"], described["labels"], described["language"]) == ("pets", ["cat", "dog"], None)
+
+
+def test_a_model_is_described_with_its_size_and_the_hash_of_its_weights():
+    torch.manual_seed(0)
+    model = Net()
+    model.linear.bias.requires_grad_(False)
+    facts = describe_model(model)
+    assert facts["class"] == "tiny_loop.Net"
+    assert facts["library"] == "pytorch"
+    assert (facts["num_parameters"], facts["num_trained_parameters"]) == (15, 12)
+    torch.manual_seed(0)
+    assert describe_model(Net())["initial_sha256"] == facts["initial_sha256"]
+    assert describe_model(Net())["initial_sha256"] != facts["initial_sha256"]
+
+
+def test_facts_are_added_and_what_is_there_already_stays(tmp_path):
+    path = tmp_path / "provenance.json"
+    update_provenance(path, data={"name": "pets"})
+    assert not path.exists()
+    path.write_text('{"created": "first"}')
+    update_provenance(path, created="second", data={"name": "pets"})
+    assert json.loads(path.read_text()) == {"created": "first", "data": {"name": "pets"}}
+
+
+def test_a_fingerprint_is_of_content_type_and_shape():
+    contents = [
+        (torch.zeros(2, 3),),
+        (torch.zeros(3, 2),),
+        (torch.zeros(2, 3, dtype=torch.float64),),
+        (torch.ones(2, 3),),
+        (torch.zeros(2, 3), torch.zeros(1)),
+        ("ab", "c"),
+        ("a", "bc"),
+        ("abc",),
+        ("ab", "c", ""),
+        (),
+    ]
+    assert len({fingerprint(*content) for content in contents}) == len(contents)
+    assert fingerprint(torch.zeros(2, 3)) == fingerprint(np.zeros((2, 3), dtype=np.float32))
+    assert fingerprint(torch.arange(6).reshape(2, 3).t()) == fingerprint(np.arange(6).reshape(2, 3).T.copy())
+    assert fingerprint(["ab", "c"]) == fingerprint("ab", "c") == hashlib.sha256(b"2:ab1:c").hexdigest()

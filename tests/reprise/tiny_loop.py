@@ -1,0 +1,168 @@
+"""The smallest thing that trains, for tests: a linear classifier, ragged batches and the loop around it."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reprise.callbacks import Callback, CallbackEvents, Outcome, Run
+from reprise.data import TensorSplit, stack
+from reprise.metrics import ClassificationMetrics
+from reprise.models import ModelOutput
+from reprise.optimization.optimizers import parameter_groups
+from reprise.optimization.schedules import CosineSchedule
+from reprise.randomness import address, numpy_generator, seed_globals
+from reprise.runs.checkpoint import content_hash, load_checkpoint
+from reprise.runs.run_directory import RunDirectory
+from reprise.training.evaluation import evaluate
+from reprise.training.loading import Batches
+from reprise.training.loop import Loop, num_steps_per_epoch, num_total_steps
+
+NUM_FEATURES, NUM_LABELS = 4, 3
+CPU = torch.device("cpu")
+
+
+class Net(nn.Module):
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(NUM_FEATURES, NUM_LABELS)
+
+    def forward(self, inputs: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        logits = self.linear(self.dropout(inputs))
+        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        return ModelOutput(logits, loss)
+
+
+def make_split(num_samples: int, name: str = "train") -> TensorSplit:
+    """Return samples that a linear classifier can learn; the same at each call."""
+    generator = numpy_generator("tiny", name)
+    inputs = torch.from_numpy(generator.normal(size=(num_samples, NUM_FEATURES))).float()
+    return TensorSplit({"inputs": inputs, "labels": inputs[:, :NUM_LABELS].argmax(1)})
+
+
+class RecordedEvents:
+    """Keeps what the loop announced: the event and the optimizer steps done by then."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int]] = []
+        self.evaluations: list[dict[str, float]] = []
+        self.loop: Loop
+
+    def _record(self, name: str) -> None:
+        self.seen.append((name, self.loop.step))
+
+    def epoch_start(self) -> None:
+        self._record("epoch_start")
+
+    def step_end(self) -> None:
+        self._record("step_end")
+
+    def eval_end(self, metrics: Mapping[str, float]) -> None:
+        self.evaluations.append(dict(metrics))
+        self._record("eval_end")
+
+    def epoch_end(self) -> None:
+        self._record("epoch_end")
+
+    def commit(self) -> None:
+        self._record("commit")
+
+
+def make_loop(
+    *,
+    num_samples: int = 10,
+    batch_size: int = 4,
+    dropout: float = 0.0,
+    learning_rate: float = 0.1,
+    model: nn.Module | None = None,
+    split: Any = None,
+    events: Any = None,
+    scores: Callable[[], dict[str, float]] | None = None,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
+    schedule: Callable[..., Any] = CosineSchedule,
+    warmup_steps: int = 0,
+    max_epochs: int = 2,
+    max_steps: int | None = None,
+    gradient_accumulation: int = 1,
+    num_workers: int = 0,
+    **options: Any,
+) -> Loop:
+    """Return a loop; three batches an epoch, the last smaller than the others, unless told otherwise."""
+    seed_globals(address(0, "model"))
+    model = Net(dropout) if model is None else model
+    train = make_split(num_samples) if split is None else split
+    batches = Batches(
+        train, stack, batch_size=batch_size, seed=0, purpose="train", shuffle=True, num_workers=num_workers
+    )
+    total_steps = num_total_steps(num_steps_per_epoch(len(batches), gradient_accumulation), max_epochs, max_steps)
+    built = optimizer(parameter_groups(model, 0.0), lr=learning_rate)
+    events = RecordedEvents() if events is None else events
+    loop = Loop(
+        model,
+        built,
+        schedule(built, warmup_steps=warmup_steps, total_steps=total_steps),
+        batches,
+        partial(validate, model) if scores is None else scores,
+        events,
+        seed=0,
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        gradient_accumulation=gradient_accumulation,
+        device=CPU,
+        **options,
+    )
+    events.loop = loop
+    return loop
+
+
+def validate(model: nn.Module) -> dict[str, float]:
+    """Return the scores on seven samples, in ragged batches."""
+    return evaluate(
+        model,
+        Batches(make_split(7, "val"), stack, batch_size=3, seed=0, purpose="val"),
+        {"classification": ClassificationMetrics(NUM_LABELS)},
+        split="val",
+        seed=0,
+        device=CPU,
+        autocast=lambda: torch.autocast("cpu", enabled=False),
+        count_items=lambda batch: len(batch["labels"]),
+    )
+
+
+def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> Run:
+    """Return a run with these callbacks and a loop around the tiny model, ready for `run.loop.run()`.
+
+    It carries on from the last checkpoint in the directory `path`, if there is one. `options` are those of `make_loop`.
+    """
+    directory = RunDirectory(path)
+    for folder in (directory.checkpoints, directory.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    run = Run(directory, config={}, seed=0)
+    run.callbacks = callbacks
+    for callback in callbacks.values():
+        callback.on_run_start(run)
+    run.loop = make_loop(events=CallbackEvents(list(callbacks.values()), run), **options)
+    run.model = run.loop.model
+    if directory.last_checkpoint.exists():
+        loop = run.loop
+        state = load_checkpoint(directory.last_checkpoint, loop.model, loop.optimizer, loop.scheduler)
+        loop.load_state_dict(state["loop_state"])
+        for name, callback in callbacks.items():
+            callback.load_state_dict(state["callback_states"][name])
+    return run
+
+
+def end(run: Run, outcome: Outcome = "completed") -> None:
+    """Tell the callbacks that the run ends."""
+    for callback in run.callbacks.values():
+        callback.on_run_end(run, outcome)
+    for callback in reversed(list(run.callbacks.values())):
+        callback.on_close(run, outcome)
+
+
+def weights_hash(loop: Loop) -> str:
+    return content_hash(loop.model.state_dict())
