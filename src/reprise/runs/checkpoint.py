@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprise.config.moved import with_current_targets
 from reprise.errors import CheckpointError
 from reprise.files.atomic_file import atomic_file
 from reprise.randomness import capture_rng_state
@@ -165,7 +166,7 @@ def read_checkpoint(path: str | Path, device: torch.device | str | None = None) 
         raise CheckpointError(f"{path} is no checkpoint of this project: expected a step and a config in it")
     if content_hash({key: value for key, value in state.items() if key != "sha256"}) != state["sha256"]:
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
-    return state
+    return state | {"config": with_current_targets(state["config"])}
 
 
 def plain(value: Any, where: str = "", tensor: Callable[[Tensor, str], Tensor] = _detached) -> Any:

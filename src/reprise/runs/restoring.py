@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from reprise.callbacks import Run
-from reprise.config.moved import with_current_targets
 from reprise.errors import CheckpointError
 from reprise.files.atomic_file import copy_file, keep
 from reprise.files.differences import compare
@@ -50,7 +49,7 @@ def _load_last(run: Run) -> dict[str, Any]:
 
 def _take(run: Run, state: dict[str, Any]) -> None:
     loop = run.loop
-    is_changed = bool(compare(with_current_targets(state["config"]), run.config))
+    is_changed = bool(compare(state["config"], run.config))
     if is_changed and "before_end" in state:
         state |= state["before_end"]  # the evaluation at the end is one that a longer run does not have
     loop.load_state_dict(state["loop_state"])
