@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reprise.config import Fraction, NonNegativeInt, PositiveInt, Range
 from project.data import unicode_names
+from reprise.config import Fraction, NonNegativeInt, PositiveInt, Range
 from reprise.data import Batch, Data, Description, fingerprint, stack
 from reprise.data.split_files import find_split_files
 from reprise.data.splitting import split_rows, split_text

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from reprise.config import Fraction, NonNegativeInt, PositiveInt, Range
 from project.data import unicode_names
+from reprise.config import Fraction, NonNegativeInt, PositiveInt, Range
 from reprise.data import Data, Description, fingerprint
 from reprise.data.split_files import find_split_files
 from reprise.data.splitting import split_rows

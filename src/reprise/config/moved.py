@@ -1,4 +1,4 @@
-"""Where a `_target_` of a run recorded by version 0.1 stands today, so that old runs still load, resume and reproduce."""
+"""Where the `_target_`s of runs recorded by version 0.1 stand today, so that those runs load, resume and reproduce."""
 
 from collections.abc import Mapping
 from typing import Any

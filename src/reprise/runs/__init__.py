@@ -1,1 +1,1 @@
-"""Runs on disk: their directory, checkpoints, provenance and metrics log, and how one is trained, restored and exported."""
+"""Runs on disk: directory, checkpoints, provenance, metrics log; how a run is trained, restored and exported."""

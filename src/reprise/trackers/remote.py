@@ -21,7 +21,7 @@ logger = logging.getLogger("reprise")
 
 
 class RemoteTracker(Callback):
-    """Starts `reprise.trackers.destinations.worker`, which reads `metrics.jsonl`; says when it may, and when the run has ended.
+    """Starts `reprise.trackers.destinations.worker`, which reads `metrics.jsonl`, and announces the end of the run.
 
     Whatever happens to that process or to the server, the run goes on. Its end waits `seconds_at_end` at most, and
     `seconds_when_stopped` after a signal: who sent it kills soon.

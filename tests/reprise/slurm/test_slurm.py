@@ -1,4 +1,4 @@
-"""Sweeps in the queue of a real Slurm cluster, which `tests/reprise/slurm/run` starts for these tests and stops again."""
+"""Sweeps in the queue of a real Slurm cluster, which `tests/reprise/slurm/run` starts and stops."""
 
 import json
 import os

@@ -132,7 +132,8 @@ def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path: Path) -> No
 @pytest.mark.filterwarnings("ignore")
 def test_runs_that_start_together_on_a_fresh_database_are_all_there(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from reprise.runs.run_directory import RunDirectory; from reprise.trackers.destinations import TrackedRun;"
+        "import os, sys; from reprise.runs.run_directory import RunDirectory;"
+        "from reprise.trackers.destinations import TrackedRun;"
         "from reprise.trackers.destinations.mlflow import MLflow;"
         "tracker = MLflow(None, 'base'); tracker.prepare();"
         "tracker.open(TrackedRun(RunDirectory(sys.argv[1]), {'experiment_name': 'base'}, os.getpid()))"

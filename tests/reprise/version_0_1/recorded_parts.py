@@ -13,7 +13,7 @@ from reprise.randomness import numpy_generator
 
 
 def load_points(*, seed: int) -> Data:
-    """Return 64 training, 16 validation and 16 test points of 4 coordinates; the class is the largest of the first 3."""
+    """Return 64 training, 16 validation and 16 test points of 4 coordinates; the class is the largest of 3."""
     splits = {}
     for name, num_samples in (("train", 64), ("val", 16), ("test", 16)):
         inputs = torch.from_numpy(numpy_generator("version 0.1", name).normal(size=(num_samples, 4))).float()

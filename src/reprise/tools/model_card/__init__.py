@@ -60,8 +60,8 @@ def generate_model_card(
     """Write the card of a model to `output_path` and return the path; facts not given are "not recorded" in it.
 
     `metrics`: flat names such as `test/accuracy` to numbers. The others are what `provenance.json`,
-    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold, what `reprise.tools.checklist` found, and the paths
-    of plots relative to the card, called as those in `results`.
+    `results/metrics.json`, `status.json` and `logs/metrics.jsonl` hold, what `reprise.tools.checklist` found, and the
+    paths of plots relative to the card, called as those in `results`.
     """
     values = config.to_dict() if isinstance(config, ExperimentConfig) else config
     facts = Facts(values, numbers(metrics), provenance or {}, results or {}, status or {}, history, checklist, plots)
@@ -74,7 +74,7 @@ def generate_model_card(
 def write_model_card(run: RunDirectory, checklist: Sequence[ChecklistLine] = ()) -> Path:
     """Write `model_card.md` of a run from its other files and return its path.
 
-    `checklist`: of this run, from `reprise.tools.checklist`, which needs torch to look into checkpoints; the card does not.
+    `checklist`: of this run, from `reprise.tools.checklist`, which needs torch to read checkpoints; the card does not.
 
     Raises:
         InputError: if there is no config, or a file cannot be read.

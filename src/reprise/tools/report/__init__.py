@@ -33,8 +33,8 @@ def write_report(
 ) -> Path:
     """Write a page about the runs of these directories and experiments, all experiments if there are none; return it.
 
-    `metric` and `mode` decide which runs are the best, as in `reprise.tools.compare.compare_runs`. The same files give the
-    same bytes.
+    `metric` and `mode` decide which runs are the best, as in `reprise.tools.compare.compare_runs`. The same files
+    give the same bytes.
 
     Raises:
         InputError: if there is no such run or metric, or the page cannot be written.
