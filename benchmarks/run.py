@@ -35,7 +35,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "report": scaling.report,
     "gpu": gpu_training.gpu,
 }
-PAGE = REPOSITORY / "docs" / "performance.md"
+PAGE = REPOSITORY / "docs" / "engine" / "performance.md"
 
 
 def main() -> None:

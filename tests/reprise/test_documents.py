@@ -12,7 +12,7 @@ from tiny_runs import CONFIGS, REPOSITORY, compose
 
 from reprise.cli.job_configs import check_sweep
 
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 COMMAND = re.compile(
     r"(?:python|--nproc-per-node \d+) scripts/(\w+\.py)"
     r"((?: (?:'[^'\n]*'|[^\s#`'\"|)])+)*)"  # two spaces end it, and what is no argument in a shell or in Markdown
