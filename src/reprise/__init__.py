@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from reprise.runs.saved_run import load_run
     from reprise.tools.model_card import generate_model_card
 
+__version__ = "0.2.0"
+"""The engine's version; `pyproject.toml` has the version of the project that lives here."""
+
 _HOMES = {
     "ExperimentConfig": "config",
     "MetricEntry": "runs.metrics_log",

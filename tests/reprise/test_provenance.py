@@ -3,13 +3,16 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny_loop import CPU, Net, make_split
 
+import reprise
 from reprise.data import Data, Description, describe_data, fingerprint, stack
 from reprise.models import describe_model
 from reprise.randomness import set_determinism
@@ -18,6 +21,7 @@ from reprise.runs.provenance import (
     _without_credentials,
     collect_provenance,
     determinism_in_force,
+    drift,
     update_provenance,
 )
 
@@ -46,6 +50,22 @@ def test_what_decides_about_bits_is_read_from_torch_not_from_the_config(monkeypa
     assert json.loads(json.dumps(facts)) == facts
     assert (facts["debug_mode"], facts["num_threads"], facts["PYTHONHASHSEED"]) == (mode, 1, "7")
     assert facts["MKL_CBWR"] is None
+
+
+def test_the_version_of_the_engine_is_recorded_and_counts_as_drift():
+    facts = collect_provenance([], CPU)
+    assert facts["code"]["reprise"] == reprise.__version__
+    newer = {**facts, "code": {**facts["code"], "reprise": "99.0"}}
+    assert [(fact.key, fact.second) for fact in drift(facts, newer)] == [("code.reprise", "99.0")]
+
+
+def test_the_template_has_the_version_of_its_engine():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    if project["name"] != "reprise":
+        pytest.skip("an adopted project has a version of its own")
+    assert project["version"] == reprise.__version__
+    assert yaml.safe_load((root / "CITATION.cff").read_text())["version"] == reprise.__version__
 
 
 def test_the_commit_is_the_one_that_is_checked_out():

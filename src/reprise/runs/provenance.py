@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import torch
 
+from reprise import __version__
 from reprise.config.secrets import hidden, hidden_in_arguments
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_json
@@ -48,7 +49,11 @@ def collect_provenance(
     packages = dict(_packages())
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": {**_code(), "patch_sha256": None if patch is None else hashlib.sha256(patch).hexdigest()},
+        "code": {
+            "reprise": __version__,
+            **_code(),
+            "patch_sha256": None if patch is None else hashlib.sha256(patch).hexdigest(),
+        },
         "command": {"argv": hidden_in_arguments(sys.argv), "overrides": list(overrides)},
         "environment": {
             "python": platform.python_version(),

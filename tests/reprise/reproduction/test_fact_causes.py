@@ -50,6 +50,7 @@ def first(found: Findings, facts: Facts) -> str:
         (Difference("environment.packages.ruamel.yaml", None, "1.0"), "ruamel.yaml not installed → 1.0"),
         (DATA, "data split `train` has another fingerprint"),
         (Difference("determinism.MKL_CBWR", "AVX2", None), "environment variable MKL_CBWR: AVX2 → not set"),
+        (Difference("code.reprise", "0.2.0", "0.3.0"), "version of the engine 0.2.0 → 0.3.0"),
         (Difference("hardware.gpus", GPUS, []), "GPU NVIDIA H200 → none"),
         (Difference("determinism.cudnn_allow_tf32", True, False), "setting cudnn_allow_tf32: true → false"),
     ],

@@ -14,7 +14,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DEBUG_MODES: dict[object, str] = {False: "default", True: "warn", "strict": "error"}
 # Facts of which another value gives other bits, or may; a renamed branch does not.
 _DECIDING = re.compile(
-    r"code\.(commit|patch_sha256)|environment\.(python|packages\..*)"
+    r"code\.(reprise|commit|patch_sha256)|environment\.(python|packages\..*)"
     r"|hardware\.(machine|cpu|instruction_set|num_threads|device|gpus|cuda|cudnn)"
 )
 

@@ -20,6 +20,11 @@ _IGNORED = (
     *("hardware.memory_bytes", "hardware.num_cores", "environment.not_as_locked"),
     "determinism.nondeterministic_operations",
 )
+_CODE_WORDS = {
+    "commit": "commit",
+    "patch_sha256": "uncommitted changes with sha256",
+    "reprise": "version of the engine",
+}
 
 
 def causes_from_facts(differences: Sequence[Difference]) -> list[Cause]:
@@ -46,9 +51,8 @@ def causes_from_facts(differences: Sequence[Difference]) -> list[Cause]:
             found.append(Cause(kind, f"{word}: {_arrow(fact.first, fact.second)}"))
         elif section in ("environment", "hardware"):
             found.append(Cause("platform", f"{name.replace('_', ' ')}: {_arrow(fact.first, fact.second)}"))
-        elif fact.key in ("code.commit", "code.patch_sha256"):
-            word = "commit" if name == "commit" else "uncommitted changes with sha256"
-            found.append(Cause("code", f"{word} {_arrow(fact.first, fact.second)}"))
+        elif section == "code" and name in _CODE_WORDS:
+            found.append(Cause("code", f"{_CODE_WORDS[name]} {_arrow(fact.first, fact.second)}"))
     return found
 
 
