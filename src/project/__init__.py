@@ -1,1 +1,1 @@
-"""Your project: data, models, metrics, callbacks. The worked examples show what each looks like."""
+"""The data, models, metrics and callbacks of this project."""

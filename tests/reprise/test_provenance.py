@@ -13,12 +13,12 @@ import yaml
 from tiny_loop import CPU, Net, make_split
 
 import reprise
+from reprise.config.secrets import without_credentials
 from reprise.data import Data, Description, describe_data, fingerprint, stack
 from reprise.models import describe_model
 from reprise.randomness import set_determinism
 from reprise.runs.provenance import (
     _not_as_locked,
-    _without_credentials,
     collect_provenance,
     determinism_in_force,
     drift,
@@ -90,7 +90,7 @@ def test_the_commit_is_the_one_that_is_checked_out():
     ],
 )
 def test_the_address_of_the_code_holds_no_secrets(remote, kept):
-    assert _without_credentials(remote) == kept
+    assert without_credentials(remote) == kept
 
 
 def test_a_package_may_be_locked_in_several_versions_for_several_pythons():

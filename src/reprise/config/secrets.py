@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 HIDDEN = "(secret, not recorded)"
 
@@ -86,3 +87,11 @@ def _is_given(value: Any) -> bool:
     if value is None or isinstance(value, bool) or value in ("", "null", "???", HIDDEN):
         return False
     return not (isinstance(value, str) and _REFERENCE.fullmatch(value.strip("'\"")))
+
+
+def without_credentials(remote: str | None) -> str | None:
+    """Return the address of a git remote without user, password and query."""
+    if remote is None or "://" not in remote:
+        return remote
+    parts = urlsplit(remote)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

@@ -14,12 +14,11 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import torch
 
 from reprise import __version__
-from reprise.config.secrets import hidden, hidden_in_arguments
+from reprise.config.secrets import hidden, hidden_in_arguments, without_credentials
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_json
 from reprise.files.differences import Difference, compare
@@ -218,7 +217,7 @@ def _code() -> dict[str, Any]:
     return {
         "commit": commit,
         "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
-        "remote": _without_credentials(_git(root, "config", "--get", "remote.origin.url")),
+        "remote": without_credentials(_git(root, "config", "--get", "remote.origin.url")),
         # uv writes its lock at the first `uv run`; the versions in use are recorded anyway.
         "dirty": bool(_git(root, "status", "--porcelain", "--", ":/", ":(top,exclude)uv.lock")),
     }
@@ -230,13 +229,6 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
-
-
-def _without_credentials(remote: str | None) -> str | None:
-    if remote is None or "://" not in remote:
-        return remote
-    parts = urlsplit(remote)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _hardware(device: torch.device) -> dict[str, Any]:
