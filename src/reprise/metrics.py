@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from reprise.randomness import numpy_generator
+from reprise.randomness.addresses import bootstrap_generator
 from reprise.runs.metrics_log import MetricEntry, MetricsLogger, read_metrics
 
 __all__ = [
@@ -108,7 +108,7 @@ class ClassificationMetrics(Metric):
         confusion = self._confusion()
         num_samples = int(confusion.sum())
         # Resampling samples with replacement is resampling the cells of the confusion matrix.
-        resampled = numpy_generator("bootstrap", num_samples).multinomial(
+        resampled = bootstrap_generator(num_samples).multinomial(
             num_samples, confusion.ravel() / num_samples, size=self._num_bootstrap_samples
         )  # (bootstrap samples, C * C)
         scores = _classification_scores(resampled.reshape(-1, *confusion.shape))

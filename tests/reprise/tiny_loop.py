@@ -17,9 +17,10 @@ from reprise.optimization.schedules import CosineSchedule
 from reprise.randomness import address, numpy_generator, seed_globals
 from reprise.runs.checkpoint import content_hash, load_checkpoint
 from reprise.runs.run_directory import RunDirectory
+from reprise.training.cadence import num_steps_per_epoch, num_total_steps
 from reprise.training.evaluation import evaluate
 from reprise.training.loading import Batches
-from reprise.training.loop import Loop, num_steps_per_epoch, num_total_steps
+from reprise.training.loop import Loop
 
 NUM_FEATURES, NUM_LABELS = 4, 3
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprise.errors import InputError
-from reprise.randomness import numpy_generator
+from reprise.randomness.addresses import splitting_generator
 
 
 def split_rows(
@@ -27,7 +27,7 @@ def split_rows(
     `val_split` of all rows is the validation split, and `train_split` does not count, since all others are for
     training. `strata`: the class of each row, such as its label; then every split has its share of each class.
     """
-    order = numpy_generator(seed, "split").permutation(num_rows)
+    order = splitting_generator(seed).permutation(num_rows)
     if strata is not None:
         order = order[_by_share(np.asarray(strata)[order])]
     names, ends = _ends(num_rows, train_split, val_split, fold, num_folds)

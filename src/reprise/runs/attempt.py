@@ -25,7 +25,8 @@ from reprise.runs.provenance import record_cost, record_determinism, update_prov
 from reprise.runs.restoring import mend_best, restore
 from reprise.runs.results import shapes, write_results
 from reprise.training.accumulation import Accumulation
-from reprise.training.loop import Loop, num_steps_per_epoch, num_total_steps
+from reprise.training.cadence import num_steps_per_epoch, num_total_steps
+from reprise.training.loop import Loop
 from reprise.training.order import MOST_HELD
 from reprise.training.processes import Processes
 from reprise.training.signals import ignore_signals, stopped_by_signals

@@ -17,7 +17,7 @@ from reprise.config.targets import build, complete
 from reprise.data import Data, counter_of, on_device
 from reprise.errors import InputError
 from reprise.metrics import Metric
-from reprise.randomness import address, seed_globals
+from reprise.randomness.addresses import model_seed, seed_globals
 from reprise.training.evaluation import evaluate
 from reprise.training.loading import Batches
 from reprise.training.processes import ALONE, Processes
@@ -145,7 +145,7 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], proces
         if len(data.splits.get(split, ())) == 0:
             raise InputError(f"data: the split {split!r} is empty")
     # Initialisation has an address of its own, so that nothing that drew before can shift it.
-    seed_globals(address(config.seed, "model"))
+    seed_globals(model_seed(config.seed))
     model_spec = complete(model_target(values["model"]), data.facts, trusted_packages)
     model = build(model_spec, "model", trusted_packages)
     if not isinstance(model, nn.Module):

@@ -9,7 +9,7 @@ from reprise.data import Batch, on_device
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_json
 from reprise.files.json_values import at
-from reprise.randomness import address
+from reprise.randomness.addresses import generation_seed
 from reprise.runs.building import Task
 from reprise.runs.checkpoint import content_hash, load_checkpoint
 from reprise.runs.run_directory import RunDirectory
@@ -72,7 +72,7 @@ def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] |
     if split == "test":
         results["baselines"] |= {name: dict(method()) for name, method in task.data.baselines.items()}
     if task.data.generate is not None:
-        results["samples"] = list(task.data.generate(task.model, address(task.config.seed, "samples")))
+        results["samples"] = list(task.data.generate(task.model, generation_seed(task.config.seed)))
     write_json(directory.predictions, predictions)
     write_json(directory.metrics, results)
     return results

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reprise.data import Batch, on_device
 from reprise.errors import EvaluationStopped
 from reprise.metrics import Metric, weighted_sum
-from reprise.randomness import address, seed_globals
+from reprise.randomness.addresses import after_evaluation_seed, evaluation_seed, seed_globals
 from reprise.training.loading import Batches
 from reprise.training.processes import ALONE, Processes
 
@@ -57,7 +57,7 @@ def evaluate(
             num_items = count_items(host_batch)
             batch = on_device(host_batch, device)
             # A model that draws in evaluation, too, draws the same whenever it is evaluated.
-            seed_globals(address(seed, "evaluation", split, number))
+            seed_globals(evaluation_seed(seed, split, number))
             with autocast():
                 outputs = model(**batch)
             if number not in share:
@@ -67,7 +67,7 @@ def evaluate(
             losses.append(outputs.loss.clone())  # a CUDA graph writes its results to the same memory again
             counts.append(num_items)
     # Whatever share of the batches was scored here, the random state is the same afterwards.
-    seed_globals(address(seed, "evaluation", split))
+    seed_globals(after_evaluation_seed(seed, split))
     scores: dict[str, float] = {}
     if is_shared:
         losses, counts = _joined(processes, metrics, losses, counts)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from reprise.data import Batch, MapStyle, TensorSplit
-from reprise.randomness import SampleDraws, address, seed_globals
+from reprise.randomness.addresses import draws_seed, sample_seed, seed_globals
+from reprise.randomness.counter_based import SampleDraws
 from reprise.training.order import Order, in_order, shuffled
 from reprise.training.signals import leave_signals_to_the_parent
 
@@ -176,7 +177,7 @@ class _Fetcher(Dataset[Batch]):
         self._seed = seed
         self._purpose = purpose
         self._get_batch = getattr(split, "get_batch", None)
-        self._address = functools.lru_cache(1)(functools.partial(address, seed, purpose))
+        self._address = functools.lru_cache(1)(functools.partial(draws_seed, seed, purpose))
 
     def __getitem__(self, batch: BatchAddress) -> Batch:
         epoch, indices = batch
@@ -185,6 +186,6 @@ class _Fetcher(Dataset[Batch]):
             return whole
         samples = []
         for index in indices.tolist():
-            seed_globals(address(self._seed, self._purpose, epoch, index))
+            seed_globals(sample_seed(self._seed, self._purpose, epoch, index))
             samples.append(self._split[index])
         return self._collate(samples)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from reprise.data import Batch, count_labels
 from reprise.errors import EvaluationStopped, NonFiniteError
 from reprise.training.accumulation import Accumulation
+from reprise.training.cadence import Cadence, num_steps_per_epoch, num_total_steps
 from reprise.training.finiteness import FiniteWatch, finite
 from reprise.training.loading import Batches
 from reprise.training.processes import ALONE, Processes
@@ -83,8 +84,11 @@ class Loop:
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.max_epochs = max_epochs
-        self.steps_per_epoch = num_steps_per_epoch(len(batches), gradient_accumulation)
-        self.total_steps = num_total_steps(self.steps_per_epoch, max_epochs, max_steps)
+        steps_per_epoch = num_steps_per_epoch(len(batches), gradient_accumulation)
+        total_steps = num_total_steps(steps_per_epoch, max_epochs, max_steps)
+        self.cadence = Cadence(steps_per_epoch, total_steps, eval_every_steps)
+        self.steps_per_epoch = steps_per_epoch
+        self.total_steps = total_steps
         self.monitor = monitor
         self.monitor_mode = monitor_mode
 
@@ -118,7 +122,6 @@ class Loop:
         self._evaluate = evaluate
         self._events = events
         self._gradient_accumulation = gradient_accumulation
-        self._eval_every_steps = eval_every_steps
         self._scaler = scaler
         self._skips_nonfinite = on_nonfinite == "skip"
         if accumulation is None and gradient_accumulation > 1:
@@ -199,8 +202,8 @@ class Loop:
         first_batch, _ = self._batch_numbers(self.step + 1)
         with contextlib.closing(self._batches.stream(first_batch)) as stream:  # type: ignore[type-var]
             while not self.finished and self.interruption is None:
-                self.epoch = self.step // self.steps_per_epoch + 1
-                if self.step % self.steps_per_epoch == 0:
+                self.epoch = self.cadence.epoch_of(self.step + 1)
+                if self.cadence.ends_epoch(self.step):
                     self._events.epoch_start()
                 _, num = self._batch_numbers(self.step + 1)
                 num_here = num if self._accumulation is None else self._accumulation.num_here(num)
@@ -259,7 +262,7 @@ class Loop:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step = state["step"]
-        self.epoch = max(0, self.step - 1) // self.steps_per_epoch + 1
+        self.epoch = self.cadence.epoch_of(self.step)
         self.best = None if state["best"] is None else Best(**state["best"])
         self.metrics = dict(state["metrics"])
         self.evaluated_step = state["evaluated_step"]
@@ -292,8 +295,7 @@ class Loop:
             self.interruption = self._asked_to_return or "a signal to another process"
 
     def _close_step(self) -> None:
-        epoch_ends = self.step % self.steps_per_epoch == 0
-        evaluates = epoch_ends or (self._eval_every_steps is not None and self.step % self._eval_every_steps == 0)
+        epoch_ends, evaluates = self.cadence.ends_epoch(self.step), self.cadence.evaluates(self.step)
         if evaluates:
             if not self._evaluate_now():
                 self.evaluation_is_due = True
@@ -355,14 +357,3 @@ class Loop:
         self.log(metrics)
         self._events.eval_end(metrics)
         return True
-
-
-def num_steps_per_epoch(num_batches: int, gradient_accumulation: int) -> int:
-    """Return the optimizer steps of one epoch; the last one may have fewer batches than the others."""
-    return -(-num_batches // gradient_accumulation)
-
-
-def num_total_steps(steps_per_epoch: int, max_epochs: int, max_steps: int | None) -> int:
-    """Return the optimizer steps of the whole run."""
-    total = steps_per_epoch * max_epochs
-    return total if max_steps is None else min(total, max_steps)

@@ -5,7 +5,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.randomness import address, numpy_generator, permuted
+from reprise.randomness.addresses import order_generator, order_seed
+from reprise.randomness.counter_based import permuted
 
 MOST_HELD = 2**19
 """An order of more samples is computed as it is visited; a smaller one is held, eight bytes a sample."""
@@ -24,10 +25,9 @@ def in_order(num_samples: int) -> Order:
 
 def shuffled(num_samples: int, seed: int, epoch: int) -> Order:
     """Return the order of an epoch, from 0."""
-    parts = seed, "order", epoch
     if num_samples <= MOST_HELD:
-        return numpy_generator(*parts).permutation(num_samples)
-    return _Computed(num_samples, address(*parts))
+        return order_generator(seed, epoch).permutation(num_samples)
+    return _Computed(num_samples, order_seed(seed, epoch))
 
 
 class _Computed:

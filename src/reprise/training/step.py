@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.data import Batch, on_device
-from reprise.randomness import address, seed_globals
+from reprise.randomness.addresses import after_step_seed, seed_globals, step_seed
 from reprise.training.accumulation import Accumulation
 from reprise.training.finiteness import FiniteWatch
 
@@ -93,7 +93,7 @@ class OptimizerStep:
 
             self.loss, self.num_items = self._accumulation.train(microbatches, counts, num, train_on)
             # Whichever microbatches were trained on here, the random state is the same afterwards.
-            seed_globals(address(self._seed, "step", step))
+            seed_globals(after_step_seed(self._seed, step))
         with self._no_grad:
             if self._scaler is not None:
                 self._scaler.unscale_(self._optimizer)
@@ -136,7 +136,7 @@ class OptimizerStep:
         """
         if (step, index) not in self._addresses:
             steps = range(step, step + _ADDRESSES_AT_ONCE)
-            self._addresses |= {(number, index): address(self._seed, "step", number, index) for number in steps}
+            self._addresses |= {(number, index): step_seed(self._seed, number, index) for number in steps}
         return self._addresses.pop((step, index))
 
     def _is_nonfinite(self, step: int, rate: float) -> bool:

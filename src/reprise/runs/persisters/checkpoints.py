@@ -12,6 +12,7 @@ from reprise.files.atomic_file import copy_file, keep, sync
 from reprise.files.disk import checkpoint_size, storage_failures_told, warn_of_little_space
 from reprise.runs.checkpoint import HostCopy, gather_state, plain, write_checkpoint
 from reprise.runs.run_directory import RunDirectory
+from reprise.training.cadence import is_every
 
 
 class Checkpoints(Callback):
@@ -136,8 +137,8 @@ class Checkpoints(Callback):
         loop, directory = run.loop, run.directory
         if loop.evaluation_is_due:
             return [directory.last_checkpoint]  # the others are for when it is done
-        epoch_ends = loop.step % loop.steps_per_epoch == 0
-        steps_due = self._every_steps is not None and loop.step % self._every_steps == 0
+        epoch_ends = loop.cadence.ends_epoch(loop.step)
+        steps_due = is_every(self._every_steps, loop.step)
         is_best = loop.evaluated_step == loop.step and loop.best is not None and loop.best.step == loop.step
         is_last = epoch_ends or steps_due or loop.finished or loop.interruption is not None
         if not (is_best or is_last):
@@ -145,7 +146,7 @@ class Checkpoints(Callback):
         due = []
         if is_best:
             due.append(directory.best_checkpoint)
-        if epoch_ends and self._every_epochs is not None and loop.epoch % self._every_epochs == 0:
+        if epoch_ends and is_every(self._every_epochs, loop.epoch):
             due.append(directory.epoch_checkpoint(loop.epoch))
         if is_last:
             due.append(directory.last_checkpoint)

@@ -11,6 +11,7 @@ from reprise.callbacks import Callback, Outcome, Run
 from reprise.config import PositiveInt
 from reprise.errors import NonFiniteError
 from reprise.runs.metrics_log import MetricEntry, MetricsLogger, timestamp
+from reprise.training.cadence import is_every
 from reprise.training.finiteness import finite, numbers
 
 _SECONDS_BETWEEN_WRITES = 1.0
@@ -39,7 +40,7 @@ class MetricsLog(Callback):
 
     def on_step_end(self, run: Run) -> None:
         loop = run.loop
-        if self._every_steps is None or loop.step % self._every_steps:
+        if not is_every(self._every_steps, loop.step):
             return
         if loop.loss is not None:
             loop.logged["train/step_loss"] = loop.loss

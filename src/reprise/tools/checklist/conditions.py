@@ -6,7 +6,7 @@ import re
 from reprise.config import ExperimentConfig
 from reprise.files.differences import compare
 from reprise.files.json_values import at, list_at, mapping_at, mappings_at, text_at
-from reprise.randomness import address
+from reprise.randomness.addresses import after_evaluation_seed, after_step_seed, sample_seed, step_seed
 from reprise.tools.checklist.files import Failed, NotApplicable, RunFiles, named, shown
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -22,10 +22,10 @@ _DECIDING = re.compile(
 def check_seeds(files: RunFiles) -> str:
     seed, checkpoint = files.config.seed, files.whole[0]
     places = {
-        address(seed, "evaluation", "val"),
-        address(seed, "val", 0, files.num_samples("val") - 1),
-        address(seed, "step", checkpoint.step - 1),
-        address(seed, "step", checkpoint.step - 1, 0),
+        after_evaluation_seed(seed, "val"),
+        sample_seed(seed, "val", 0, files.num_samples("val") - 1),
+        after_step_seed(seed, checkpoint.step - 1),
+        step_seed(seed, checkpoint.step - 1, 0),
     }
     if checkpoint.seed not in places:
         raise Failed(

@@ -9,7 +9,7 @@ from reprise.files.json_values import as_number
 from reprise.runs.checkpoint import content_hash
 from reprise.runs.metrics_log import read_metrics
 from reprise.tools.checklist.files import Failed, RunFiles, named
-from reprise.training.loop import num_steps_per_epoch
+from reprise.training.cadence import Cadence, is_every, num_steps_per_epoch
 
 _METRICS_LOG = "reprise.runs.persisters.metrics_writer.MetricsLog"
 
@@ -44,6 +44,7 @@ def check_metrics(files: RunFiles) -> str:
     num_batches = -(-files.num_samples("train") // training.batch_size)
     per_epoch = num_steps_per_epoch(num_batches, training.gradient_accumulation)
     end = max(files.whole[0].step, files.last_line.step)
+    cadence = Cadence(per_epoch, end, training.eval_every_steps)
     # What was due before the last change of the config, the present config does not tell.
     since = int(
         max(
@@ -56,10 +57,9 @@ def check_metrics(files: RunFiles) -> str:
         """Raise Failed if a line was due at one of these steps; the last one has `metrics`, the others have no line."""
         for step in range(max(first, since + 1), last + 1):
             has_line = step == last and bool(metrics)
-            is_due = step == end or step % per_epoch == 0 or _is_multiple(step, training.eval_every_steps)
-            if is_due and not (has_line and training.monitor in metrics):
+            if (step == end or cadence.evaluates(step)) and not (has_line and training.monitor in metrics):
                 raise Failed(f"In `metrics.jsonl` the evaluation at step {step} is missing.")
-            if _is_multiple(step, log_every_steps) and not has_line:
+            if is_every(log_every_steps, step) and not has_line:
                 raise Failed(f"In `metrics.jsonl` the line of step {step} is missing.")
 
     num_lines, step = 0, 0
@@ -69,7 +69,7 @@ def check_metrics(files: RunFiles) -> str:
         wrong = [name for name, value in entry.metrics.items() if not math.isfinite(value)]
         if wrong:
             raise Failed(f"At step {entry.step}, {named(wrong)} is not finite.")
-        if entry.step > since and entry.epoch != (entry.step - 1) // per_epoch + 1:
+        if entry.step > since and entry.epoch != cadence.epoch_of(entry.step):
             raise Failed(f"Step {entry.step} is called one of epoch {entry.epoch}; an epoch has {per_epoch} steps.")
         check_missing(step + 1, entry.step, entry.metrics)
         step = entry.step
@@ -127,7 +127,3 @@ def _log_every_steps(config: ExperimentConfig) -> int | None:
                 raise Failed("`callbacks.metrics_log.every_steps` in `config.json` is no number of steps.")
             return every
     return None
-
-
-def _is_multiple(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0

@@ -26,7 +26,7 @@ from reprise.errors import ConfigError, InputError, Problem
 from reprise.files.atomic_file import write_json
 from reprise.files.differences import compare
 from reprise.files.json_file import read_object
-from reprise.randomness import address
+from reprise.randomness.addresses import search_seed
 from reprise.runs.run_directory import PRUNED, SweepDirectory
 from reprise.text.suggestions import instead
 from reprise.tools.sweep.summary import Job
@@ -128,7 +128,7 @@ class Search:
         return [*self._fixed, *(f"{key}={params[key]}" for key in self._space)]
 
     def _build_sampler(self, position: int) -> Any:
-        seed = address(self._seed, "search", position) % _LARGEST_SEED
+        seed = search_seed(self._seed, position) % _LARGEST_SEED
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # it was chosen, and once for each trial is too much
             return build(self._sampler, "hydra.sweeper.sampler", seed=seed)
