@@ -9,7 +9,7 @@ ENGINE = Path(reprise.__file__).parent
 RAW = {"address", "numpy_generator"}
 
 
-def from_randomness(module: str | None) -> bool:
+def is_randomness(module: str | None) -> bool:
     return module is not None and module.startswith("reprise.randomness")
 
 
@@ -19,9 +19,7 @@ def raw_addresses(source: str) -> list[int]:
         node.lineno
         for node in ast.walk(ast.parse(source))
         if (
-            isinstance(node, ast.ImportFrom)
-            and from_randomness(node.module)
-            and RAW & {name.name for name in node.names}
+            isinstance(node, ast.ImportFrom) and is_randomness(node.module) and RAW & {name.name for name in node.names}
         )
         or (isinstance(node, ast.Attribute) and node.attr in RAW and "randomness" in ast.unparse(node.value))
     ]

@@ -166,7 +166,7 @@ def _kind_of_code(name: str, parts: Mapping[str, str]) -> str:
     if name in parts:
         return f"code.{parts[name]}"
     inside = name.removeprefix("src/reprise/")
-    if inside.startswith("data/") or inside.startswith("randomness"):
+    if inside.startswith(("data/", "randomness")):
         return "code.data"
     if inside.startswith("models/"):
         return "code.model"
