@@ -219,6 +219,7 @@ def test_copy_without_history_is_adopted_all_the_same(tmp_path: Path) -> None:
         ("tests", "this repository has already"),
         ("torch", "installed package"),
         ("ray", "installed package"),
+        ("yaml", "installed package"),
         ("pytest", "installed package"),
     ],
 )

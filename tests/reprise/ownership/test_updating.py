@@ -373,5 +373,21 @@ def test_damaged_record_is_one_message(template: Path, project: Path, text: str)
 def test_template_may_be_a_shallow_clone(template: Path, project: Path, tmp_path: Path) -> None:
     commit(template, NEWER)
     git(template, "clone", "--quiet", "--depth=1", template.as_uri(), str(tmp_path / "shallow"))
+    commit(tmp_path / "shallow", {"docs/page.md": "# Newer\n"})
     update(project, tmp_path / "shallow")
     assert (project / "src" / "reprise" / "loop.py").read_text() == "steps = 2\n"
+
+
+def test_template_whose_history_was_rewritten_still_knows_the_engine_that_an_update_took(
+    template: Path, project: Path, tmp_path: Path
+) -> None:
+    commit(template, NEWER)
+    update(project, template)
+    commit(project, {})
+    rewritten = copy_without_history(template, tmp_path / "rewritten")
+    commit(rewritten, {"src/reprise/loop.py": "steps = 3\n"})
+    git(rewritten, "checkout", "--quiet", "--orphan", "again")
+    git(rewritten, "commit", "--quiet", "--message=squashed")
+    git(rewritten, "branch", "--quiet", "--delete", "--force", "mine")
+    update(project, rewritten)
+    assert (project / "src" / "reprise" / "loop.py").read_text() == "steps = 3\n"

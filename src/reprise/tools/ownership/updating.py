@@ -191,9 +191,9 @@ def _plan(repository: Repository, ours: dict[str, Entry], before: Record, fetche
 
 def _in_history(files: Mapping[str, str], fetched: Repository) -> Mapping[str, str]:
     """Return the files that the template ever had so: an adopted copy may have been edited before it was adopted."""
-    fetched.git("fetch", "--quiet", "--update-shallow", "origin")
     if fetched.git("rev-parse", "--is-shallow-repository").strip() == b"true":
-        return files  # what it ever had cannot be told
+        return files  # there is no history to ask
+    fetched.git("fetch", "--quiet", "origin")
     history = set(fetched.git("rev-list", "--objects", "--no-object-names", "--all").decode().split())
     return {path: blob for path, blob in files.items() if blob in history}
 
