@@ -1,6 +1,8 @@
-"""JSON Schemas of the YAML files in `configs/`, made from the typed schema, for editors that complete and check keys.
+"""JSON Schemas of config files, made from the typed schema, for editors that complete and check keys.
 
-A file may hold any part of a config, so nothing is required; any value may be an interpolation or `???`.
+`schemas` makes those of the engine's keys and targets, `own_schema` the one of the targets of a user's own parts, so
+that a new part of a user changes no file of the engine. A file may hold any part of a config, so nothing is required;
+any value may be an interpolation or `???`.
 """
 
 import ast
@@ -9,10 +11,11 @@ import dataclasses
 import inspect
 import itertools
 import math
+import os
 import textwrap
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -35,8 +38,8 @@ _TARGET = {
 _PROVIDED = {"seed", "params", "lr", "optimizer", "total_steps", "self"}
 
 
-def schemas(config_dir: Path) -> dict[str, dict[str, Any]]:
-    """Return the schemas by file name; targets that files in `config_dir` name bring their arguments along."""
+def schemas(targets: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the schemas by file name, with the arguments of each of `targets`, which are dotted paths."""
     named = {"type": "object", "additionalProperties": {"anyOf": [_TARGET, {"type": "null"}, _PLACEHOLDER]}}
     whole = _of_dataclass(ExperimentConfig)
     whole["properties"] |= dict.fromkeys(("metrics", "callbacks", "tracker"), named)
@@ -51,9 +54,32 @@ def schemas(config_dir: Path) -> dict[str, dict[str, Any]]:
     }
     common = {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "definitions": {"arguments": {"allOf": _arguments(_targets(config_dir))}},
+        "definitions": {"arguments": {"allOf": _arguments(targets)}},
     }
     return {name: common | schema for name, schema in found.items()}
+
+
+def own_schema(targets: Iterable[str]) -> dict[str, Any]:
+    """Return one schema for any config file: wherever a section names one of `targets`, its arguments are checked."""
+    section: dict[str, Any] = {"$ref": "#/definitions/section"}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "definitions": {"section": {"allOf": _arguments(targets), "additionalProperties": section}},
+        **section,
+    }
+
+
+def targets_in(config_dir: Path) -> list[str]:
+    """Return the dotted paths that the files below `config_dir`, but for those of `hydra/`, name as `_target_`."""
+    files = [Path(folder, name) for folder, _, names in os.walk(config_dir, followlinks=True) for name in names]
+    return sorted(
+        {
+            path
+            for file in files
+            if file.suffix == ".yaml" and (config_dir / "hydra") not in file.parents
+            for path in _named(OmegaConf.to_container(OmegaConf.load(file), resolve=False))
+        }
+    )
 
 
 def _of_dataclass(schema: type) -> dict[str, Any]:
@@ -75,30 +101,18 @@ def _of_dataclass(schema: type) -> dict[str, Any]:
     return made | {"allOf": [_ARGUMENTS]} if is_open else made
 
 
-def _arguments(targets: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _arguments(targets: Iterable[str]) -> list[dict[str, Any]]:
     """Return what each target adds to the object that names it."""
-    return [
-        {
-            "if": {"properties": {"_target_": {"const": path}}, "required": ["_target_"]},
-            "then": {"properties": properties},
-        }
-        for path, properties in targets.items()
-    ]
-
-
-def _targets(config_dir: Path) -> dict[str, Any]:
-    """Return the arguments of each target that a file names, as properties."""
-    found = {}
-    for file in sorted(config_dir.rglob("*.yaml")):
-        if (config_dir / "hydra") in file.parents:
-            continue
-        for path in _named(OmegaConf.to_container(OmegaConf.load(file), resolve=False)):
-            try:
-                parameters, hints, _ = parameters_of(find_target(path))
-            except InputError:
-                continue  # of an extra that is not installed here
-            found[path] = {name: _of_annotation(hints.get(name, Any)) for name in parameters if name not in _PROVIDED}
-    return dict(sorted(found.items()))
+    found = []
+    for path in sorted(targets):
+        try:
+            parameters, hints, _ = parameters_of(find_target(path))
+        except InputError:
+            continue  # of an extra that is not installed here
+        properties = {name: _of_annotation(hints.get(name, Any)) for name in parameters if name not in _PROVIDED}
+        named = {"type": "object", "properties": {"_target_": {"const": path}}, "required": ["_target_"]}
+        found.append({"if": named, "then": {"properties": properties}})
+    return found
 
 
 def _named(value: Any) -> Iterable[str]:

@@ -6,22 +6,31 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from tiny_runs import CONFIGS, REPOSITORY
+from tiny_runs import CONFIG_FILES, CONFIGS, REPOSITORY
 
-from reprise.config.json_schema import schemas
+from reprise.config.json_schema import own_schema, schemas, targets_in
 
 jsonschema = pytest.importorskip("jsonschema")
 
-FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if CONFIGS / "hydra" not in path.parents)
+FILES = [name for name in CONFIG_FILES if not name.startswith("hydra/")]
+ENGINE = [path for path in targets_in(CONFIGS) if not path.startswith("tiny.")]
+OWN = "tiny.hugging_face.build_vit"
 
 
-def schema_of(file: Path) -> dict[str, Any]:
-    """Return the schema that VS Code uses for a file."""
+def schemas_of(file: Path) -> list[dict[str, Any]]:
+    """Return the schemas that VS Code uses for a file, that of a user's own parts as it would be written here."""
     settings = json.loads((REPOSITORY / ".vscode" / "settings.json").read_text())
-    (schema,) = [s for s, patterns in settings["yaml.schemas"].items() if any(file.match(p) for p in patterns)]
-    found = json.loads((REPOSITORY / schema).read_text())
-    assert isinstance(found, dict)
-    return found
+    own, *found = sorted(
+        (s for s, patterns in settings["yaml.schemas"].items() if any(matches(file, p) for p in patterns)),
+        key=lambda schema: "own" not in schema,
+    )
+    assert own.endswith("/own_targets.json")
+    assert len(found) == 1
+    return [own_schema([OWN]), json.loads((REPOSITORY / found[0]).read_text())]
+
+
+def matches(file: Path, pattern: str) -> bool:
+    return pattern == "configs/**/*.yaml" or file.match(pattern)
 
 
 def is_valid(values: Any, name: str) -> bool:
@@ -31,15 +40,27 @@ def is_valid(values: Any, name: str) -> bool:
 
 def test_the_files_are_what_the_code_says_now() -> None:
     written = {path.name: json.loads(path.read_text()) for path in (REPOSITORY / ".vscode" / "schemas").iterdir()}
-    assert written == json.loads(json.dumps(schemas(CONFIGS))), "run scripts/schema.py"
+    assert written == json.loads(json.dumps(schemas(ENGINE))), "run scripts/schema.py --engine"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
-def test_every_config_file_is_valid_for_the_editor(file: Path) -> None:
-    schema = schema_of(file)
-    jsonschema.Draft7Validator.check_schema(schema)
+def test_a_target_of_ones_own_is_completed_wherever_it_stands_and_changes_no_schema_of_the_engine() -> None:
+    assert OWN in targets_in(CONFIGS)
+    own = jsonschema.Draft7Validator(own_schema([OWN]))
+    assert own.is_valid({"model": {"_target_": OWN, "num_heads": "${x}"}})
+    assert own.is_valid({"_target_": OWN, "num_heads": 4, "seed": None})
+    assert not own.is_valid({"_target_": OWN, "num_heads": "four"})
+    assert not own.is_valid({"model": {"_target_": OWN, "num_heads": "four"}})
+    assert own.is_valid({"_target_": "another.one", "num_heads": "four"})
+    assert not any(OWN in json.dumps(schema) for schema in schemas(ENGINE).values())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_config_file_is_valid_for_the_editor(name: str) -> None:
     # Read as YAML 1.2 does, where 1e-4 is a number.
-    jsonschema.Draft7Validator(schema).validate(OmegaConf.to_container(OmegaConf.load(file), resolve=False))
+    values = OmegaConf.to_container(OmegaConf.load(CONFIGS / name), resolve=False)
+    for schema in schemas_of(CONFIGS / name):
+        jsonschema.Draft7Validator.check_schema(schema)
+        jsonschema.Draft7Validator(schema).validate(values)
 
 
 @pytest.mark.parametrize(
@@ -52,9 +73,9 @@ def test_every_config_file_is_valid_for_the_editor(file: Path) -> None:
         ("training", {"monitor": "???"}, {"batch_size": 0}),
         ("data", {"_target_": "my.own", "anything": 1}, {"train_split": 1.5}),
         (
-            "model",
-            {"_target_": "project.models.vit.build_vit", "num_heads": 4},
-            {"_target_": "project.models.vit.build_vit", "num_heads": "four"},
+            "component",
+            {"_target_": "reprise.callbacks.early_stopping.EarlyStopping", "patience": 4},
+            {"_target_": "reprise.callbacks.early_stopping.EarlyStopping", "patience": "four"},
         ),
     ],
 )
