@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tiny_runs import REPOSITORY, TINY
+from tiny_runs import TINY, TRAIN
 
 from reprise.runs.run_directory import RunDirectory
 
 
 def command(output_dir: Path, *overrides: str) -> list[str]:
-    script = str(REPOSITORY / "scripts" / "train.py")
+    script = str(TRAIN)
     return [sys.executable, script, "-m", *TINY, "num_threads=1", "sweep_id=s", f"output_dir={output_dir}", *overrides]
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_runs import CONFIGS, REPOSITORY, TINY
+from tiny_runs import CONFIGS, TINY, TRAIN
 
 from reprise.cli.command_line import run_command, run_hydra
 from reprise.config.composed import Composed
 from reprise.errors import ConfigError, InputError, Interrupted, Problem
 from reprise.runs.train import train
 
-TRAIN = REPOSITORY / "scripts" / "train.py"
 Answer = tuple[int, str, str]
 
 
@@ -81,7 +80,7 @@ MISTAKES = {
     "training.optimizer.amsgrad=3": ("training.optimizer.amsgrad", "expected true or false, got 3"),
     "training.monitor=val/acuracy": ("training.monitor", "no metric produces 'val/acuracy'; did you mean"),
     "data._target_=os.system": ("data._target_", "'os.system' is in no trusted package: "),
-    "data.shiftprobability=1": ("data.shiftprobability", "project.data.digits.load_digits takes no such argument; did"),
+    "data.shiftprobability=1": ("data.shiftprobability", "tiny.images.load_images takes no such argument; did"),
     "callbacks.progress.secs=1": ("callbacks.progress.secs", "reprise.callbacks.progress.Progress takes no such"),
     "callbacks.modelcard.x=1": (
         "callbacks.modelcard",

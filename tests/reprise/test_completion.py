@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import REPOSITORY
+from tiny_runs import TESTS
 
 LINES = {
     "python scripts/train.py experiment=": {"experiment=base", "experiment=language_model"},
@@ -26,9 +26,7 @@ def test_bash_completes_groups_options_and_keys() -> None:
         script.append(f"COMP_LINE='{line}' COMP_POINT={len(line)} COMP_CWORD={num_words} COMPREPLY=()")
         script.append('hydra_bash_completion; echo "${COMPREPLY[*]}"')
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-c", "\n".join(script)], cwd=REPOSITORY, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run(["bash", "-c", "\n".join(script)], cwd=TESTS, env=environment, capture_output=True, text=True)
     assert done.stderr == ""
     for (line, expected), found in zip(LINES.items(), done.stdout.splitlines(), strict=True):
         assert set(found.split()) >= expected, line

@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import CONFIGS, REPOSITORY, compose
+from tiny_runs import CONFIGS, EXPLAIN, TESTS, compose
 
 from reprise.cli.explaining import Explanation, explain_key
 from reprise.config.checking import show
 from reprise.errors import ConfigError, InputError
 from reprise.files.differences import compare
-
-EXPLAIN = REPOSITORY / "scripts" / "explain.py"
 
 
 def explained(key: str, *overrides: str, configs: Path = CONFIGS) -> Explanation:
@@ -24,7 +22,7 @@ def explained(key: str, *overrides: str, configs: Path = CONFIGS) -> Explanation
 
 def line(file: str, text: str) -> str:
     """Return FILE:LINE of the only line that begins with `text`."""
-    lines = (REPOSITORY / file).read_text().splitlines()
+    lines = (TESTS / file).read_text().splitlines()
     (number,) = [i for i, found in enumerate(lines, start=1) if found.strip().startswith(text)]
     return f"{file}:{number}"
 
@@ -70,7 +68,7 @@ def test_every_line_named_is_where_the_key_stands() -> None:
     for explanation in explain_key(CONFIGS, "training", ("experiment=base",)):
         for setting in explanation.settings:
             file, _, number = setting.place.partition(":")
-            text = (REPOSITORY / file).read_text().splitlines()[int(number) - 1]
+            text = (TESTS / file).read_text().splitlines()[int(number) - 1]
             assert text.strip().startswith(f"{explanation.key.rpartition('.')[2]}:")
             num_lines += 1
     assert num_lines > 20

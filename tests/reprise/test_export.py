@@ -4,10 +4,10 @@ import textwrap
 
 import pytest
 import torch
+from tiny.hugging_face import build_vit
 from torch import nn
 from transformers import ViTForImageClassification
 
-from project.models.vit import build_vit
 from reprise import from_pretrained
 from reprise.config.targets import build
 from reprise.data import Data, Description, stack
@@ -20,7 +20,6 @@ VIT = {
     "dropout": 0.1,
     "num_heads": 2,
     "intermediate_size": 8,
-    "patch_size": 4,
     "image_size": 8,
     "num_channels": 1,
     "num_labels": 2,

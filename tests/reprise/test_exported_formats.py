@@ -21,12 +21,7 @@ from reprise.tools.export_run import export_run
 
 BERT = (
     "experiment=text_classification",
-    "model=bert_tiny",
-    "model.hidden_size=16",
-    "model.num_layers=1",
-    "model.intermediate_size=16",
-    "data.train_split=0.3",
-    "data.val_split=0.1",
+    "data.max_length=20",
 )
 
 
@@ -79,7 +74,7 @@ def test_texts_may_be_of_any_length_and_number(tmp_path: Path) -> None:
     assert record["model.pt2"]["inputs"] == {"input_ids": ["any", "any"], "attention_mask": ["any", "any"]}
     program = torch.export.load(tmp_path / "model.pt2").module()
     for num_texts, length in ((1, 3), (3, 20), (7, 9)):
-        ids = torch.randint(5, 50, (num_texts, length))
+        ids = torch.randint(4, 10, (num_texts, length))
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         with torch.no_grad():
             assert torch.allclose(program(**batch), task.model(**batch).logits, atol=1e-6)
@@ -87,7 +82,7 @@ def test_texts_may_be_of_any_length_and_number(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("experiment", [BERT, ("experiment=language_model",), ("experiment=base",)])
-def test_every_worked_example_is_written_as_onnx(tmp_path: Path, experiment: tuple[str, ...]) -> None:
+def test_every_kind_of_model_is_written_as_onnx(tmp_path: Path, experiment: tuple[str, ...]) -> None:
     task = build_task(compose(*experiment).config, [])
     assert write_formats(task.model, task.data, tmp_path, ["model.onnx"])["model.onnx"] < 1e-5
 

@@ -151,7 +151,7 @@ HOSTILE_TARGETS = {
         "trusted_packages": ["os"],
     },
     "nested": {
-        "_target_": "project.data.digits.load_digits",
+        "_target_": "tiny.images.load_images",
         "train_split": 0.5,
         "val_split": 0.1,
         "shift_probability": {"_target_": "os.system", "command": "touch marker"},
@@ -322,7 +322,7 @@ def test_wrong_values_in_the_files_of_a_run_bring_no_verb_down_often(seed: int, 
         ({"architectures": ["ViTForImageClassification", "BertModel"]}, "names no model of transformers"),
         ({"architectures": "os"}, "names no model of transformers"),
         ({"_target_": "os.system", "command": "touch marker"}, "is in no trusted package"),
-        ({"_target_": "project.models.vit.build_vit", "trusted_packages": ["os"]}, "takes no such argument"),
+        ({"_target_": "tiny.hugging_face.build_vit", "trusted_packages": ["os"]}, "takes no such argument"),
     ],
 )
 def test_an_export_names_no_code(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import EVERYTHING, Instant, Trial, differences, run_facts, torn_files
-from tiny_runs import REPOSITORY
+from tiny_runs import TRAIN
 
 KILLED = -9
 
@@ -235,7 +235,7 @@ def test_command_killed_at_random_instants_ends_with_the_same_bytes(seed: int, t
     whole, _, seconds = _whole_run(overrides)
     arguments = [
         sys.executable,
-        str(REPOSITORY / "scripts" / "train.py"),
+        str(TRAIN),
         *overrides,
         f"output_dir={tmp_path}",
         "run_id=run",

@@ -455,7 +455,7 @@ def test_card_text_keeps_paragraphs_lists_and_code(tmp_path: Path) -> None:
 def test_how_to_use_runs_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from project.models.vit import build_vit
+    from tiny.hugging_face import build_vit
 
     model: Any = build_vit(
         hidden_size=8,
@@ -463,7 +463,6 @@ def test_how_to_use_runs_as_printed(
         dropout=0.0,
         num_heads=1,
         intermediate_size=8,
-        patch_size=4,
         image_size=8,
         num_channels=1,
         num_labels=2,

@@ -54,6 +54,8 @@ BOARD = (*EVERYTHING, "tracker=tensorboard")
 
 # last.pt is that of step 9, within an epoch and within the sums between two evaluations; lines 10 and 11 are written.
 IN_STEP_11 = Instant("step 11: forward pass of training", 1)
+# last.pt is that of step 3, and what will be the best evaluation is still to come.
+IN_STEP_6 = Instant("step 5: forward pass of training", 1)
 # last.pt is that of step 6, the end of an epoch and the best evaluation.
 IN_STEP_7 = Instant("step 6: forward pass of training", 1)
 BETWEEN_BEST_AND_LAST = Instant("step 6: replace checkpoints/best.pt", 1)
@@ -204,7 +206,7 @@ def keep_purged_steps() -> None:
 
 
 CONTROLS = [
-    Control("weights", forget_weights, ("last.pt: model_state_dict", "metrics.json")),
+    Control("weights", forget_weights, ("last.pt: model_state_dict", "metrics.json"), IN_STEP_6),
     Control(
         "optimizer state",
         keep_from_loading("optimizer"),

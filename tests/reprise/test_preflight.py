@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import REPOSITORY, TINY, compose
+from tiny_runs import TINY, TRAIN, compose
 from torch import Tensor, nn
 
 from reprise.callbacks import Callback, Outcome, Run
@@ -97,7 +97,7 @@ def test_a_run_that_would_work_is_reported_with_what_it_would_take(tmp_path: Pat
     assert found.estimate.total_steps == 7 * steps_per_epoch
     assert found.estimate.num_evaluations == 7
     assert found.estimate.num_checkpoints == 2 + 7
-    assert found.sizes == {"train": 180, "val": 90, "test": 1527}
+    assert found.sizes == {"train": 180, "val": 90, "test": 130}
     assert len(found.losses) > 1
     text = found.text()
     assert "the run would work" in text
@@ -166,9 +166,9 @@ def test_a_run_that_is_there_with_another_config_is_named(train_tiny: Callable[.
 
 def test_the_command_checks_all_values_of_a_sweep_and_tries_the_first_job(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
-    command = [sys.executable, "scripts/train.py", "-m", *TINY, f"output_dir={outputs}", "preflight=true", "seed=1,2"]
+    command = [sys.executable, str(TRAIN), "-m", *TINY, f"output_dir={outputs}", "preflight=true", "seed=1,2"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "scratch")}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Every value of the sweep is valid. Its first job is tried:\n\nPreflight of base")
     assert left_in(tmp_path) == ["scratch"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import REPOSITORY, TINY, compose
+from tiny.images import load_images
+from tiny_runs import REPOSITORY, TINY, TRAIN, compose
 
-from project.data.digits import load_digits
 from reprise.config.secrets import (
     HIDDEN,
     hidden,
@@ -35,12 +35,12 @@ used: list[tuple[str, str]] = []
 def load_with_key(
     *, train_split: float, val_split: float, shift_probability: float, api_key: str, address: str, seed: int
 ) -> Data:
-    """Return the digits; what it was given is noted, and told to the log, as careless code does."""
+    """Return the images; what it was given is noted, and told to the log, as careless code does."""
     used.append((api_key, address))
     logging.getLogger("reprise.mine").warning("asking with %s at %s", api_key, address)
     if address.endswith("refused"):
         raise RuntimeError(f"403 for {api_key}")
-    return load_digits(train_split=train_split, val_split=val_split, shift_probability=shift_probability, seed=seed)
+    return load_images(train_split=train_split, val_split=val_split, shift_probability=shift_probability, seed=seed)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_credentials_reach_the_code_and_no_file(overrides: list[str], tmp_path: 
 def test_sweep_shows_no_credentials_and_writes_none_down(overrides: list[str], tmp_path: Path) -> None:
     not_here = ("run_id", "callbacks.progress", "data.address")
     addresses = f"data.address='https://me:{PASSWORD}@example.org/data','https://me:{PASSWORD}@example.org/refused'"
-    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "-m", "sweep_id=s", addresses, "num_threads=1"]
+    command = [sys.executable, str(TRAIN), "-m", "sweep_id=s", addresses, "num_threads=1"]
     done = subprocess.run(
         [*command, *(line for line in overrides if not line.startswith(not_here))],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "tests" / "reprise")},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import differences, run_facts
-from tiny_runs import REPOSITORY, TINY
+from tiny_runs import TINY, TRAIN
 
 from reprise.runs.run_directory import RunDirectory
 
@@ -23,7 +23,7 @@ def start(num_processes: int, output_dir: Path, *overrides: str) -> subprocess.P
     if num_processes > 1:
         command += ["-m", "torch.distributed.run", "--nproc-per-node", str(num_processes)]
     return subprocess.Popen(
-        [*command, str(REPOSITORY / "scripts" / "train.py"), *ARGUMENTS, f"output_dir={output_dir}", *overrides],
+        [*command, str(TRAIN), *ARGUMENTS, f"output_dir={output_dir}", *overrides],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,9 +4,8 @@ import functools
 from typing import Any
 
 import torch
+from tiny.hugging_face import build_vit
 from torch import nn
-
-from project.models.vit import build_vit
 
 
 @functools.wraps(build_vit)

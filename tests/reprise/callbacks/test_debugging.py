@@ -59,11 +59,11 @@ def test_a_batch_that_is_not_learned_fails_the_run_and_names_what_never_moved(tm
 
 def test_training_repeats_the_first_batches_with_the_draws_they_had() -> None:
     import numpy as np
+    from tiny.images import load_images
 
-    from project.data.digits import load_digits
     from reprise.training.loading import Batches
 
-    data = load_digits(train_split=0.1, val_split=0.1, seed=0)
+    data = load_images(train_split=0.45, val_split=0.1, seed=0)
     options = {"batch_size": 32, "seed": 0, "purpose": "train", "shuffle": True}
     every = Batches(data.splits["train"], data.collate, **options)  # type: ignore[arg-type]
     twice = Batches(data.splits["train"], data.collate, **options, only=2)  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ def test_a_monitor_that_no_metric_produces_is_refused(base: dict[str, Any]) -> N
 
 
 def test_problems_of_all_parts_are_found_together(base: dict[str, Any]) -> None:
-    load, build = "project.data.digits.load_digits", "project.models.vit.build_vit"
+    load, build = "tiny.images.load_images", "tiny.hugging_face.build_vit"
     problems = check(
         base,
         data={"shiftprobability": 1, "numworkers": 2, "seed": 3},
@@ -54,7 +54,7 @@ def test_problems_of_all_parts_are_found_together(base: dict[str, Any]) -> None:
         f"{load} takes no such argument; did you mean `data.shift_probability`?"
     )
     assert problems["data.numworkers"] == f"{load} takes no such argument; did you mean `data.num_workers`?"
-    assert problems["data.seed"] == "the run gives this argument to load_digits itself"
+    assert problems["data.seed"] == "the run gives this argument to load_images itself"
     assert problems["model.hidden_siz"] == f"{build} takes no such argument; did you mean `model.hidden_size`?"
     assert problems["model.num_heads"] == "expected an integer ≥ 1, got 'many'"
     assert problems["training.optimizer.lr"] == "the run gives this argument to AdamW itself"

@@ -74,7 +74,7 @@ def test_problems_in_a_file_come_together_with_key_and_file(configs: Path) -> No
         "callbacks.checkpoints.every_epoch": "reprise.runs.persisters.checkpoints.Checkpoints takes no such argument; "
         "did you mean `callbacks.checkpoints.every_epochs`?",
         "callbacks.modelcard": "there is none to remove; did you mean `callbacks.model_card`?",
-        "data.num_worker": "project.data.digits.load_digits takes no such argument; did you mean `data.num_workers`?",
+        "data.num_worker": "tiny.images.load_images takes no such argument; did you mean `data.num_workers`?",
         "card.authors": "expected a text or null, got 7; a text needs quotes here: "
         "'7' in a file, \"card.authors='7'\" on the command line",
     }
@@ -88,13 +88,13 @@ def test_a_problem_names_the_last_that_set_the_value(configs: Path) -> None:
         "training.max_epochs": "command line: training.max_epochs=-5",
         "seed": "configs/experiment/mine.yaml",
     }
-    (configs / "data" / "digits.yaml").write_text("_target_: project.data.digits.load_digit\nshift: 1\n")
-    assert problems("experiment=base", "data=digits", configs=configs)["data._target_"][0] == "configs/data/digits.yaml"
+    (configs / "data" / "images.yaml").write_text("_target_: tiny.images.load_image\nshift: 1\n")
+    assert problems("experiment=base", "data=images", configs=configs)["data._target_"][0] == "configs/data/images.yaml"
 
 
 def test_missing_values_are_named_with_their_file(configs: Path) -> None:
     (configs / "model" / "mine.yaml").write_text(
-        "_target_: project.models.vit.build_vit\nname: mine\nhidden_size: ???\nnum_heads: ???\n"
+        "_target_: tiny.hugging_face.build_vit\nname: mine\nhidden_size: ???\nnum_heads: ???\n"
     )
     expected = "expected an integer ≥ 1"
     found = problems("experiment=base", "model=mine", configs=configs)

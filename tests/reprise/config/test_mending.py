@@ -7,7 +7,7 @@ from reprise.cli.mending import mended
 from reprise.errors import ConfigError
 
 OWN = """
-_target_: project.models.vit.build_vit
+_target_: tiny.hugging_face.build_vit
 name: own
 hidden_size: 16
 num_heads: 2

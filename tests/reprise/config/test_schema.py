@@ -47,20 +47,6 @@ def test_the_defaults_of_the_yaml_files_and_of_the_schema_are_the_same() -> None
         assert target == schema["training"][name]["_target_"]
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_data_file_splits_as_the_schema_does(path: Path) -> None:
-    values, schema = yaml.safe_load(path.read_text()), ExperimentConfig().data
-    assert (values["train_split"], values["val_split"]) == (schema.train_split, schema.val_split)
-
-
-def test_the_12_layer_example_has_the_figures_of_its_baseline() -> None:
-    config = compose("experiment=text_classification").config
-    assert (config.model.num_layers, config.model.hidden_size, config.model.dropout) == (12, 768, 0.1)
-    training = config.training
-    assert (training.batch_size, training.learning_rate, training.warmup_steps) == (32, 1e-4, 1000)
-    assert training.max_epochs == 10
-
-
 def test_a_config_that_was_saved_loads_as_it_was(tmp_path: Path) -> None:
     config = replace(compose(*TINY, "run_id=one", "card.authors=Ännchen", "callbacks.progress=null").config, seed=7)
     config.save(tmp_path / "config.json")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from tiny.images import load_images
 from tiny_runs import REPOSITORY
 
-from project.data.digits import load_digits
 from reprise.callbacks.progress import Progress
 from reprise.config.targets import build, check_target, complete, find_target, takes
 from reprise.errors import ConfigError, InputError, Problem
@@ -34,7 +34,7 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_dotted_path_leads_to_a_function_a_class_and_a_method() -> None:
-    assert find_target("project.data.digits.load_digits") is load_digits
+    assert find_target("tiny.images.load_images") is load_images
     assert find_target("torch.optim.AdamW") is torch.optim.AdamW
     assert find_target("reprise.optimization.schedules.LinearSchedule.step") is LinearSchedule.step
 
@@ -71,7 +71,7 @@ def test_what_is_in_no_trusted_package_is_refused_before_it_is_imported(path: st
 @pytest.mark.parametrize(
     "path",
     [
-        "project.data.digits.np.load",
+        "tiny.images.np.load",
         "reprise.data.tables.csv.reader",
         "reprise.data.split_files.Path",
         "torch.optim.lr_scheduler.partial",
@@ -90,9 +90,9 @@ def test_what_a_trusted_module_imports_is_not_within_reach(path: str) -> None:
         (None, "expected a dotted path such as package.module.name, got null"),
         ("reprise", "expected a dotted path such as package.module.name, got 'reprise'"),
         ("reprise..data", "expected a dotted path such as package.module.name, got 'reprise..data'"),
-        ("project.data.digits.load_digit", "there is no 'load_digit'; did you mean `load_digits`?"),
-        ("project.data.digit.load_digits", "there is no 'digit'; did you mean `digits`?"),
-        ("project.data.language_model._USAGE", "is not a function or class but str"),
+        ("tiny.images.load_image", "there is no 'load_image'; did you mean `load_images`?"),
+        ("tiny.image.load_images", "there is no 'image'; did you mean `images`?"),
+        ("tiny.images._USAGE", "is not a function or class but str"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_explained(path: Any, message: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from harness import scalars
-from tiny_runs import REPOSITORY, TINY
+from tiny_runs import TINY, TRAIN
 
 from reprise.runs.metrics_log import MetricEntry, MetricsLogger, read_metrics
 from reprise.runs.run_directory import RunDirectory
@@ -209,7 +209,7 @@ def command(output_dir: Path, address: str, *overrides: str) -> list[str]:
     """Return the real command: some seconds of training, and lines and checkpoints all along."""
     return [
         sys.executable,
-        str(REPOSITORY / "scripts" / "train.py"),
+        str(TRAIN),
         *TINY,
         "tracker=[tensorboard,mlflow]",
         f"tracker.mlflow.tracking_uri={address}",

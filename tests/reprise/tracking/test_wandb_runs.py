@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import REPOSITORY, TINY, compose
+from tiny_runs import TINY, TRAIN, compose
 from wandb_backend import Server, offline_history, read_offline_run
 
 from reprise.errors import Interrupted
@@ -182,7 +182,7 @@ def test_wandbs_own_sync_and_then_ours_leave_every_step_once(
 @pytest.mark.long
 def test_a_run_killed_again_and_again_has_one_run_there_with_every_step_once(server: Server, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "experiments" / "base" / "one")
-    arguments = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), *TINY, *PATIENT, f"output_dir={tmp_path}"]
+    arguments = [sys.executable, str(TRAIN), *TINY, *PATIENT, f"output_dir={tmp_path}"]
     arguments += ["training.max_epochs=300", "num_threads=1"]
     for step in (400, 900, 1300):
         with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:

@@ -1,17 +1,24 @@
-"""What documents speak of is there: their commands can be given, and the tests that they name exist."""
+"""What the template's documents speak of is there: their commands can be given, and the tests that they name exist.
+
+The documents speak of the worked examples, so `scripts/adopt.py` removes this file.
+"""
 
 import ast
 import functools
+import json
 import re
 import shlex
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from tiny_runs import CONFIGS, REPOSITORY, compose
 
+from reprise.cli.composing import compose_and_validate
 from reprise.cli.job_configs import check_sweep
+from reprise.config.json_schema import own_schema, targets_in
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIGS = REPOSITORY / "configs"
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 COMMAND = re.compile(
     r"(?:python|--nproc-per-node \d+) scripts/(\w+\.py)"
@@ -52,7 +59,7 @@ def check(script: str, arguments: tuple[str, ...]) -> None:
     if "-m" in options:
         assert check_sweep(CONFIGS, overrides)
     elif overrides:
-        compose(*overrides)
+        compose_and_validate(CONFIGS, overrides)
 
 
 def parser_of(script: str) -> str:
@@ -70,7 +77,7 @@ def test_commands_of_the_documents_compose(page: str) -> None:
 
 
 def test_tests_that_documents_name_exist() -> None:
-    files = {str(path.relative_to(REPOSITORY)): path for path in (REPOSITORY / "tests" / "reprise").rglob("test_*.py")}
+    files = {str(path.relative_to(REPOSITORY)): path for path in (REPOSITORY / "tests").rglob("test_*.py")}
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files.values()]
     there = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     pages = [page for page in DOCUMENTS if page.name != "start-a-project.md"]  # its tests are the reader's
@@ -91,3 +98,10 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     ]
     assert links
     assert [link for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_editor_knows_the_targets_of_the_examples() -> None:
+    schema = json.loads((REPOSITORY / ".vscode" / "own_targets.json").read_text(encoding="utf-8"))
+    named = [path for path in targets_in(CONFIGS) if path.startswith("project.")]
+    examples = [one for one in schema["definitions"]["section"]["allOf"] if "project." in json.dumps(one["if"])]
+    assert examples == json.loads(json.dumps(own_schema(named)))["definitions"]["section"]["allOf"]
