@@ -226,7 +226,7 @@ def test_confusions_of_many_classes_are_shown_as_a_picture_only(tmp_path: Path) 
     results = changed(RESULTS, details__classification__confusion_matrix={"labels": labels, "counts": counts})
     text = card(tmp_path, results=results, plots=["results/confusion_matrix.svg"])
     part = text.partition("### Confusion matrix\n")[2].partition("\n### ")[0].strip()
-    assert part == "![Which classes were taken for which](results/confusion_matrix.svg)"
+    assert part == "![Labels and predictions, counted](results/confusion_matrix.svg)"
 
 
 def test_identifiers_that_the_hub_does_not_know_stay_out_of_the_front_matter(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_generated_samples_cannot_leave_their_block(tmp_path: Path) -> None:
         ),
         (
             {"provenance": changed(PROVENANCE, code__dirty=True)},
-            "The code had changes that were not committed: the commit alone does not give this run again.",
+            "The code had uncommitted changes: the commit alone does not give this run again.",
         ),
         (
             {"provenance": changed(PROVENANCE, data__splits={"train": {"num_samples": 3}})},
@@ -520,7 +520,7 @@ def test_cost_is_told_for_all_attempts_and_what_is_unknown_is_called_so(tmp_path
     assert row(text, "Peak memory") == ["Peak memory", "512 MiB of the whole process"]
     assert row(text, "Energy") == ["Energy", "not measured"]
     text = card(tmp_path, provenance=changed(PROVENANCE, cost__wall_seconds_all_attempts=None))
-    unknown = "how long all 2 attempts took is not known, since one was killed"
+    unknown = "how long all 2 attempts took is not known, because one was killed"
     assert row(text, "Wall time") == ["Wall time", f"{last}; {unknown}"]
     text = card(tmp_path, status={"status": "completed", "attempts": [{"from_step": 0}]})
     assert row(text, "Wall time") == ["Wall time", "1 min 23 s"]
@@ -537,7 +537,7 @@ def test_no_bits_are_promised_where_an_operation_warned(tmp_path: Path) -> None:
     text = card(tmp_path, provenance=changed(PROVENANCE, determinism__nondeterministic_operations=["put_"]))
     assert "same machine class, same bits" not in text
     assert "but `put_` warned that there is none" in section(text, "Reproducibility")
-    caution = "- Without deterministic kernels: `put_`; a repeated run may end in other weights.\n"
+    caution = "- Without deterministic kernels: `put_`; a repeated run may end in different weights.\n"
     assert caution in section(text, "Limitations")
 
 
@@ -611,3 +611,139 @@ def test_card_says_how_many_processes_shared_the_run_and_how_to_start_them(tmp_p
     assert "\ntorchrun --nproc-per-node 2 scripts/train.py experiment=pets " in text
     assert " training.num_microbatches=4\n" in text
     assert "Processes" not in card(tmp_path)
+
+
+def rendered(tmp_path: Path, template: str, **files: Any) -> str:
+    run = write_run(tmp_path)
+    run.card_template.write_text(template, encoding="utf-8")
+    for name, values in files.items():
+        getattr(run, name).write_text(json.dumps(values), encoding="utf-8")
+    return write_model_card(run).read_text(encoding="utf-8").split("\n---\n\n", 1)[1]
+
+
+def test_template_beside_the_card_replaces_its_text_but_not_its_metadata(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    run.card_template.write_text("# {{ facts.model_name }}\n\n{{ scores.values.accuracy | score('accuracy') }}\n")
+    text = write_model_card(run).read_text(encoding="utf-8")
+    assert text.startswith("---\n")
+    assert metadata(text) == metadata(card(tmp_path))
+    assert text.endswith("---\n\n# model\n\n96.25 %\n")
+
+
+def test_template_can_extend_the_one_of_the_engine(tmp_path: Path) -> None:
+    template = (
+        '{% extends "card.md.jinja" %}\n{% block limitations %}\nMine: {{ declared("limitations") }}{% endblock %}\n'
+        "{% block summary %}{{ super() }}\nAnd more.\n{% endblock %}"
+    )
+    text = rendered(tmp_path, template)
+    assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == SECTIONS
+    assert section(text, "Limitations").strip() == "Mine: **To be written**: `card.limitations`"
+    assert "still to be written: `card.description`" in text
+    assert "And more." in text
+
+
+def test_values_are_escaped_unless_a_filter_of_the_engine_makes_markdown(tmp_path: Path) -> None:
+    hostile = changed(PROVENANCE, data__name="# **b** <i> | `x`")
+    escaped = r"\# \*\*b\*\* &lt;i&gt; \| \`x\`"
+    for template in (
+        "{{ facts.data_name }}",
+        "{{ facts.data_name | safe }}",
+        "{{ facts.data_name | string }}",
+        "{% set name = facts.data_name ~ '' %}{{ name }}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(facts.data_name) }}",
+        "{{ [facts.data_name] | join }}",
+        "{{ '%s' | format(facts.data_name) }}",
+        "{{ (facts.data_name | prose | string) and facts.data_name }}",
+    ):
+        assert rendered(tmp_path / str(abs(hash(template))), template, provenance=hostile).strip() == escaped, template
+    for number, template in enumerate(("{{ ('a' | code) ~ facts.data_name }}", "{{ ('a' | code) + facts.data_name }}")):
+        text = rendered(tmp_path / str(number), template, provenance=hostile)
+        assert "<i>" not in text
+        assert "**b**" not in text
+
+
+def test_what_a_file_does_not_hold_is_not_recorded_and_a_misspelled_name_is_an_error(tmp_path: Path) -> None:
+    assert rendered(tmp_path / "a", "{{ provenance.no.such.fact }}") == "not recorded\n"
+    with pytest.raises(InputError, match=r"model_card\.md\.jinja, line 2: .*hedline"):
+        rendered(tmp_path / "b", "\n{{ scores.hedline }}")
+    with pytest.raises(InputError, match=r"model_card\.md\.jinja, line 1: 'resluts' is undefined"):
+        rendered(tmp_path / "c", "{{ resluts.epoch }}")
+    with pytest.raises(InputError, match=r"model_card\.md\.jinja, line 2: "):
+        rendered(tmp_path / "d", "\n{% if %}")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ facts.__class__.__init__.__globals__ }}",
+        "{{ facts['__class__'] }}",
+        "{{ (facts | attr('__class__')).__init__.__globals__ }}",
+        "{{ scores.hardest_classes.__globals__['__builtins__']['open']('marker', 'w') }}",
+        "{{ cycler.__init__.__globals__.os.system('touch marker') }}",
+        "{{ '{0.__class__.__init__.__globals__}'.format(facts) }}",
+        "{{ config.clear() }}",
+        "{{ facts.labels.append('x') }}",
+        '{% include "/etc/passwd" %}',
+        '{% extends "../../secret.jinja" %}',
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    ],
+)
+def test_template_of_a_run_directory_reaches_nothing_but_the_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"model_card\.md\.jinja"):
+        rendered(tmp_path, expression)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_objects_that_a_template_sees_are_plain(tmp_path: Path) -> None:
+    from reprise.tools.model_card import facts as module
+    from reprise.tools.model_card import scores
+
+    plain = (str, int, float, bool, type(None), list, tuple, dict)
+    ours = (module.CardFacts, module.Split, scores.Scores, scores.ConfusionMatrix, scores.ClassFigures, MetricEntry)
+
+    def check(value: Any) -> None:
+        assert isinstance(value, (*plain, *ours, Check)), type(value)
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            for item in value:
+                check(item)
+        elif isinstance(value, ours):
+            for name in dir(value):
+                if not name.startswith("_") and name != "hardest_classes":
+                    check(getattr(value, name))
+
+    check(
+        module.CardFacts(CONFIG.to_dict(), METRICS, PROVENANCE, RESULTS, STATUS, history(3), [Check("a", "passed", "")])
+    )
+
+
+def test_missing_template_of_a_run_is_reported(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    values = CONFIG.to_dict() | {
+        "callbacks": {"model_card": {"_target_": "reprise.tools.model_card.callback.ModelCard", "template": "a.jinja"}}
+    }
+    run.config.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match=r"model_card\.md\.jinja is missing"):
+        write_model_card(run)
+
+
+def test_only_jinja_files_below_the_current_directory_can_be_templates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reprise.tools.model_card.callback import ModelCard
+
+    (tmp_path / "here").mkdir()
+    (tmp_path / "outside.jinja").write_text("x")
+    (tmp_path / "here" / "card.txt").write_text("x")
+    (tmp_path / "here" / "card.jinja").write_text("x")
+    (tmp_path / "here" / "link.jinja").symlink_to(tmp_path / "outside.jinja")
+    monkeypatch.chdir(tmp_path / "here")
+    ModelCard("card.jinja")
+    for path in ("../outside.jinja", str(tmp_path / "outside.jinja"), "card.txt", "link.jinja", "none.jinja"):
+        with pytest.raises(InputError, match="template"):
+            ModelCard(path)

@@ -54,3 +54,14 @@ def numbers(values: Any) -> dict[str, float]:
         return {}
     found = {str(name): as_number(value) for name, value in values.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return every value of nested mappings under its dotted key; an empty mapping is a value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flattened(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

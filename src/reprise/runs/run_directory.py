@@ -55,6 +55,7 @@ class RunDirectory:
         self.confusion_matrix = self.results / "confusion_matrix.svg"
         self.reliability = self.results / "reliability.svg"
         self.model_card = self.path / "model_card.md"
+        self.card_template = self.path / "model_card.md.jinja"
         self.export = self.path / "export"
         self.hydra = self.path / ".hydra"
 

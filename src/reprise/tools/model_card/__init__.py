@@ -11,38 +11,15 @@ from reprise.config import ExperimentConfig
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_text
 from reprise.files.json_file import read_object
-from reprise.files.json_values import mapping_at, numbers
+from reprise.files.json_values import mapping_at, numbers, text_at
 from reprise.runs.metrics_log import MetricEntry, last_metrics, read_metrics
 from reprise.runs.run_directory import RunDirectory
-from reprise.text.markdown import escape
-from reprise.text.numbers import count
-from reprise.tools.model_card.cautions import cautions
-from reprise.tools.model_card.evaluation import evaluation_results, short_headline
-from reprise.tools.model_card.facts import ChecklistLine, Facts
+from reprise.tools.model_card.facts import CardFacts, ChecklistLine
 from reprise.tools.model_card.front_matter import front_matter
-from reprise.tools.model_card.reproduction import how_to_use, reproducibility
-from reprise.tools.model_card.sections import (
-    ethical_considerations,
-    intended_use,
-    limitations,
-    model_details,
-    training_configuration,
-    training_data,
-)
 
 __all__ = ["generate_model_card", "write_model_card"]
 
-_SECTIONS = {
-    "Model Details": model_details,
-    "Intended Use": intended_use,
-    "Training Data": training_data,
-    "Training Configuration": training_configuration,
-    "Evaluation Results": evaluation_results,
-    "Limitations": limitations,
-    "Ethical Considerations": ethical_considerations,
-    "How to Use": how_to_use,
-    "Reproducibility": reproducibility,
-}
+_MOST_TEMPLATE_BYTES = 2**18
 
 
 def generate_model_card(
@@ -64,7 +41,9 @@ def generate_model_card(
     paths of plots relative to the card, called as those in `results`.
     """
     values = config.to_dict() if isinstance(config, ExperimentConfig) else config
-    facts = Facts(values, numbers(metrics), provenance or {}, results or {}, status or {}, history, checklist, plots)
+    facts = CardFacts(
+        values, numbers(metrics), provenance or {}, results or {}, status or {}, history, checklist, plots
+    )
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, _card(facts))
@@ -84,15 +63,18 @@ def write_model_card(run: RunDirectory, checklist: Sequence[ChecklistLine] = ())
 
 
 def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = (), repository: str | None = None) -> str:
-    """Return what `write_model_card` writes.
+    """Return what `write_model_card` writes, from the template that the run keeps beside its card, if it has its own.
 
-    `repository`: on the Hugging Face Hub, from where the model is loaded by whom reads the card there.
+    `repository`: the one on the Hugging Face Hub that readers of the card load the model from.
+
+    Raises:
+        InputError: as `write_model_card`, or if the template is missing or cannot be rendered.
     """
     config = read_object(run.config)
     if not config:
         raise InputError(f"{run.path} is not the directory of a run: it has no {run.config.name}")
     results = read_object(run.metrics)
-    facts = Facts(
+    facts = CardFacts(
         {**config, "run_id": config.get("run_id") or run.run_id},
         numbers(mapping_at(results, "metrics")),
         read_object(run.provenance),
@@ -103,37 +85,41 @@ def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = (), 
         [path.relative_to(run.path).as_posix() for path in run.plots],
         repository,
     )
-    return _card(facts)
+    return _card(facts, _own_template(run, config), run.card_template.name)
+
+
+def _own_template(run: RunDirectory, config: Mapping[str, Any]) -> str | None:
+    """Return the text of the template that the run was started with, None if that is the engine's."""
+    if run.card_template.exists():
+        return read_template(run.card_template)
+    for callback in mapping_at(config, "callbacks").values():
+        if (text_at(callback, "_target_") or "").endswith(".ModelCard") and text_at(callback, "template"):
+            raise InputError(f"{run.card_template} is missing: the template that the card was written from")
+    return None
+
+
+def read_template(path: Path) -> str:
+    """Return the text of a template.
+
+    Raises:
+        InputError: if the file cannot be read as one.
+    """
+    try:
+        if path.stat().st_size > _MOST_TEMPLATE_BYTES:
+            raise InputError(f"{path}: expected a template of at most {_MOST_TEMPLATE_BYTES} bytes")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a template ({error})") from None
 
 
 def _history(log: Path) -> list[MetricEntry]:
-    """Return what a card tells of: the evaluations, and the last line."""
+    """Return the evaluations and the last line."""
     evaluations, last = list(read_metrics(log, "val/")), last_metrics(log)
     return evaluations if last is None or last in evaluations[-1:] else [*evaluations, last]
 
 
-def _card(facts: Facts) -> str:
-    title = f"{facts.model_name} on {facts.data_name}" if facts.data_name else facts.model_name
-    blocks = [front_matter(facts), f"# {escape(title)}", _summary(facts)]
-    for heading, section in _SECTIONS.items():
-        blocks += [f"## {heading}", section(facts)]
-    return "\n\n".join(blocks) + "\n"
+def _card(facts: CardFacts, template: str | None = None, name: str = "") -> str:
+    # Jinja is imported when a card is written.
+    from reprise.tools.model_card.rendering import render
 
-
-def _summary(facts: Facts) -> str:
-    missing, found = facts.missing_keys, cautions(facts)
-    keys = ", ".join(f"`card.{key}`" for key in missing)
-    things, verb = count(len(missing), "thing"), "is" if len(missing) == 1 else "are"
-    headline = short_headline(facts)
-    lines = [f"{things} in this card {verb} still to be written: {keys}."]
-    if not missing:
-        lines = ["Nothing in this card is still to be written."]
-    if headline:
-        lines.append(f"{headline}.")
-    if found:
-        lines.append(f"{count(len(found), 'caution')} found in the facts: see [Limitations](#limitations).")
-    lines.append(
-        "*Measured* means computed by the run, *declared* means as its config or its data set says, and *not recorded* "
-        "that there was no such fact in the files of the run."
-    )
-    return "\n\n".join(lines)
+    return f"{front_matter(facts)}\n\n{render(facts, template, name).strip()}\n"

@@ -1,16 +1,20 @@
-"""What a card is written from. Any fact may be missing; then it is None, or empty."""
+"""What a card is written from: the files of a run, and what follows from them. A missing fact is None, or empty.
 
-import math
+Templates see these objects, so they hold plain values only: nothing that can read, write or call anything else.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 from reprise.errors import ConfigError
-from reprise.files.json_values import as_number, at, list_at, mapping_at, numbers, text_at
+from reprise.files.json_values import at, flattened, list_at, mapping_at, mappings_at, number_at, text_at
 from reprise.runs.metrics_log import MetricEntry
-from reprise.runs.run_directory import RunDirectory, find_run
-from reprise.text.numbers import Interval, wilson_interval
+from reprise.runs.run_directory import find_run
+from reprise.tools.model_card.hub import LICENSES
+from reprise.tools.model_card.scores import Scores
 
 CARD_KEYS = (
     "description",
@@ -22,6 +26,12 @@ CARD_KEYS = (
     "ethical_considerations",
 )
 """What only a person can write, in the order of the card."""
+_PACKAGES = ("reprise", "torch", "transformers", "numpy", "hydra-core")
+# Config sections that the card shows elsewhere, or that do not affect the weights.
+_NOT_SETTINGS = {
+    *("card", "callbacks", "tracker", "metrics", "experiment_name", "run_id", "output_dir", "trusted_packages")
+}
+_MOST_EVALUATIONS = 12
 
 
 class ChecklistLine(Protocol):
@@ -39,44 +49,15 @@ class ChecklistLine(Protocol):
 
 
 @dataclass(frozen=True)
-class ClassFigures:
-    """Figures of one class, from a confusion matrix."""
-
+class Split:
     name: str
-    num_samples: int
-    num_predicted: int
-    num_hits: int
-
-    @property
-    def recall(self) -> float:
-        return self.num_hits / self.num_samples if self.num_samples else math.nan
+    num_samples: float | None
+    sha256: str | None
 
 
 @dataclass(frozen=True)
-class ConfusionMatrix:
-    labels: Sequence[str]
-    counts: Sequence[Sequence[int]]
-    """By label, then by prediction."""
-
-    @property
-    def num_samples(self) -> int:
-        return sum(map(sum, self.counts))
-
-    @property
-    def num_hits(self) -> int:
-        return sum(row[index] for index, row in enumerate(self.counts))
-
-    @property
-    def classes(self) -> list[ClassFigures]:
-        return [
-            ClassFigures(label, sum(row), sum(other[index] for other in self.counts), row[index])
-            for index, (label, row) in enumerate(zip(self.labels, self.counts, strict=True))
-        ]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """The files of a run, as far as they are there."""
+class CardFacts:
+    """The files of a run as far as they are there, and what a card says about them."""
 
     config: Mapping[str, Any]
     metrics: Mapping[str, float]
@@ -86,58 +67,151 @@ class Facts:
     status: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[MetricEntry] = ()
     checklist: Sequence[ChecklistLine] = ()
-    plots: Sequence[str] = ()
+    plot_paths: Sequence[str] = ()
     """Paths of the plots beside the card, relative to it."""
     repository: str | None = None
     """Where the model can be loaded from on the Hugging Face Hub."""
 
-    def declared(self, key: str) -> str | None:
-        return text_at(self.config, "card", key)
+    @cached_property
+    def card(self) -> dict[str, str | None]:
+        """What a person wrote under `card` in the config."""
+        return {key: text_at(self.config, "card", key) for key in CARD_KEYS}
 
     @property
     def missing_keys(self) -> list[str]:
         """What a person has still to write."""
-        return [key for key in CARD_KEYS if self.declared(key) is None]
+        return [key for key, text in self.card.items() if text is None]
+
+    @property
+    def hub_license(self) -> str | None:
+        """The declared licence as the Hugging Face Hub spells it; None if it has none such."""
+        spelled = (self.card["license"] or "").strip().lower()
+        return spelled if spelled in LICENSES else None
+
+    @property
+    def experiment_name(self) -> str | None:
+        return text_at(self.config, "experiment_name")
 
     @property
     def model_name(self) -> str:
         return text_at(self.config, "model", "name") or self.experiment_name or "model"
 
     @property
-    def experiment_name(self) -> str | None:
-        return text_at(self.config, "experiment_name")
-
-    @cached_property
-    def run(self) -> RunDirectory | None:
-        """Where the run lies as its config has it, so that the card is the same wherever it is written.
-
-        None where its readers have no such directory.
-        """
-        if self.repository is not None:
-            return None
-        names = [text_at(self.config, key) for key in ("output_dir", "experiment_name", "run_id")]
-        if None in names:
-            return None
-        try:
-            return RunDirectory(find_run(*map(str, names)))
-        except ConfigError:
-            return None
-
-    @property
-    def run_path(self) -> str:
-        return self.run.path.as_posix() if self.run else "RUN_DIRECTORY"
+    def data_name(self) -> str | None:
+        return text_at(self.provenance, "data", "name")
 
     @property
     def task(self) -> str | None:
         return text_at(self.provenance, "data", "task")
 
-    @property
-    def data_name(self) -> str | None:
-        return text_at(self.provenance, "data", "name")
+    @cached_property
+    def run_path(self) -> str | None:
+        """The run directory as its config has it, so that the card is the same wherever it is written.
+
+        None where its readers have no such directory.
+        """
+        names = [text_at(self.config, key) for key in ("output_dir", "experiment_name", "run_id")]
+        if self.repository is not None or None in names:
+            return None
+        try:
+            return find_run(*map(str, names)).as_posix()
+        except ConfigError:
+            return None
 
     @property
-    def is_transformers_model(self) -> bool:
-        return text_at(self.provenance, "model", "library") == "transformers"
+    def code_patch_path(self) -> str | None:
+        """The patch that has to be applied to the recorded commit; None if there is none, or nobody has it."""
+        code = mapping_at(self.provenance, "code")
+        # What was changed need not be code; then there is no patch.
+        is_patched = code.get("dirty") is True and ("patch_sha256" not in code or code["patch_sha256"] is not None)
+        return f"{self.run_path}/code.patch" if self.run_path and is_patched else None
+
+    @cached_property
+    def scores(self) -> Scores:
+        return Scores(self.metrics, self.results)
+
+    @property
+    def num_evaluated(self) -> float | None:
+        """How many samples the figures are of."""
+        if self.scores.confusion_matrix:
+            return self.scores.confusion_matrix.num_samples
+        return number_at(self.provenance, "data", "splits", self.scores.split or "", "num_samples")
+
+    @cached_property
+    def plots(self) -> dict[str, str]:
+        """Paths of the plots by name, such as `learning_curves`."""
+        return {path.rpartition("/")[2].removesuffix(".svg"): path for path in self.plot_paths}
+
+    @property
+    def input_shapes(self) -> dict[str, list[Any]]:
+        """Sizes of what the model reads, by name and without the batch."""
+        shapes = mapping_at(self.provenance, "model", "input_shapes")
+        return {name: sizes for name in shapes if (sizes := list_at(shapes, name))}
+
+    @property
+    def logits_shape(self) -> list[Any]:
+        return list_at(self.provenance, "model", "logits_shape")
+
+    @property
+    def parameters(self) -> str | None:
+        total = number_at(self.provenance, "model", "num_parameters")
+        trained = number_at(self.provenance, "model", "num_trained_parameters")
+        if total is None:
+            return None
+        return f"{total:,.0f}" + (f", of which {trained:,.0f} were trained" if trained not in (None, total) else "")
+
+    @property
+    def labels(self) -> list[Any]:
+        return list_at(self.provenance, "data", "labels")
+
+    @property
+    def caveats(self) -> list[Any]:
+        """What is known against the data."""
+        return list_at(self.provenance, "data", "caveats")
+
+    @cached_property
+    def splits(self) -> list[Split]:
+        splits = mapping_at(self.provenance, "data", "splits")
+        return [Split(name, number_at(splits, name, "num_samples"), text_at(splits, name, "sha256")) for name in splits]
+
+    @property
+    def num_samples(self) -> float:
+        """Samples of all splits."""
+        return sum(split.num_samples or 0 for split in self.splits)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The config by dotted key as text: training first, without what is null or does not affect the weights."""
+        values = flattened({key: value for key, value in self.config.items() if key not in _NOT_SETTINGS})
+        keys = sorted(values, key=lambda key: not key.startswith("training."))
+        return {key: _text(values[key]) for key in keys if values[key] is not None}
+
+    @property
+    def samples(self) -> list[str]:
+        """Texts that the model wrote."""
+        return [sample for sample in list_at(self.results, "samples") if isinstance(sample, str)]
+
+    @property
+    def packages(self) -> dict[str, Any]:
+        """Versions of the main packages."""
+        versions = mapping_at(self.provenance, "environment", "packages")
+        return {name: versions[name] for name in _PACKAGES if versions.get(name) is not None}
+
+    @property
+    def gpus(self) -> list[Mapping[str, Any]]:
+        return mappings_at(self.provenance, "hardware", "gpus")
+
+    @property
+    def determinism(self) -> dict[str, str]:
+        """Settings that determinism depends on, as JSON."""
+        settings = mapping_at(self.provenance, "determinism") or {
+            key: at(self.config, key) for key in ("deterministic", "num_threads")
+        }
+        return {
+            key: json.dumps(value, default=str)
+            for key, value in settings.items()
+            if value is not None and key != "nondeterministic_operations"
+        }
 
     @property
     def nondeterministic_operations(self) -> list[str] | None:
@@ -146,64 +220,46 @@ class Facts:
             return None
         return [str(name) for name in list_at(self.provenance, "determinism", "nondeterministic_operations")]
 
-    @cached_property
-    def split(self) -> str | None:
-        """The split that the figures are of; None where their names do not say."""
-        named = text_at(self.results, "split")
-        splits = {name.partition("/")[0] for name in self.metrics if "/" in name}
-        return named or next((split for split in ("test", "val", "train") if split in splits), None)
+    @property
+    def attempts(self) -> list[Mapping[str, Any]]:
+        return mappings_at(self.status, "attempts")
 
-    @cached_property
-    def scores(self) -> dict[str, float]:
-        """The figures of the split, by bare name."""
-        if self.split is None:
-            return dict(self.metrics)
-        prefix = f"{self.split}/"
-        return {name.removeprefix(prefix): value for name, value in self.metrics.items() if name.startswith(prefix)}
-
-    @cached_property
-    def headline(self) -> str | None:
-        """Bare name of the metric that a reader asks for first."""
-        compared = [name for scores in self.baselines.values() for name in scores]
-        ordered = ["accuracy", *compared, *(name for name in self.scores if name != "loss"), "loss"]
-        return next((name for name in ordered if name in self.scores), None)
-
-    @cached_property
-    def baselines(self) -> dict[str, dict[str, float]]:
-        """Metrics of simple methods by bare name."""
-        return {name: numbers(scores) for name, scores in mapping_at(self.results, "baselines").items()}
-
-    @cached_property
-    def confusion_matrix(self) -> ConfusionMatrix | None:
-        for details in mapping_at(self.results, "details").values():
-            counts = [row for row in list_at(details, "confusion_matrix", "counts") if isinstance(row, list | tuple)]
-            labels = [str(label) for label in list_at(details, "confusion_matrix", "labels")]
-            are_counts = all(type(cell) is int and cell >= 0 for row in counts for cell in row)
-            if counts and are_counts and all(len(row) == len(labels) == len(counts) for row in counts):
-                return ConfusionMatrix(labels, counts)
-        return None
-
-    @cached_property
-    def intervals(self) -> dict[str, Interval]:
-        """95 % intervals by bare name; that of the accuracy is Wilson's where the counts are known."""
-        found: dict[str, Interval] = {}
-        for details in mapping_at(self.results, "details").values():
-            for name, bounds in mapping_at(details, "intervals").items():
-                values = [as_number(bound) for bound in bounds] if isinstance(bounds, list | tuple) else []
-                if len(values) == 2 and values[0] is not None and values[1] is not None:
-                    found[name] = (values[0], values[1])
-        matrix = self.confusion_matrix
-        if matrix and matrix.num_samples and "accuracy" in self.scores:
-            accuracy = matrix.num_hits / matrix.num_samples
-            if math.isclose(accuracy, self.scores["accuracy"], abs_tol=1e-6):
-                found["accuracy"] = wilson_interval(matrix.num_hits, matrix.num_samples)
-        return found
-
-    def plot(self, name: str) -> str | None:
-        """Return the path of the plot that is called so, None if there is none."""
-        return next((path for path in self.plots if path.rpartition("/")[2] == f"{name}.svg"), None)
+    @property
+    def monitor(self) -> str | None:
+        return text_at(self.results, "monitor", "metric") or text_at(self.config, "training", "monitor")
 
     @property
     def evaluations(self) -> list[MetricEntry]:
         """The entries of the history that hold figures of the validation split."""
         return [entry for entry in self.history if any(name.startswith("val/") for name in entry.metrics)]
+
+    @property
+    def curve_names(self) -> list[str]:
+        """The metrics that the learning history shows."""
+        candidates = dict.fromkeys(["train/loss", "val/loss", f"val/{self.scores.headline}", self.monitor or ""])
+        return [name for name in candidates if any(name in entry.metrics for entry in self.evaluations)]
+
+    @cached_property
+    def best_evaluation(self) -> MetricEntry | None:
+        """The evaluation that the best checkpoint was taken at."""
+        entries = self.evaluations
+        if text_at(self.results, "checkpoint") == "best":
+            return next((e for e in entries if e.step == number_at(self.results, "step")), None)
+        monitor = text_at(self.config, "training", "monitor") or ""
+        candidates = [entry for entry in entries if monitor in entry.metrics]
+        choose = max if text_at(self.config, "training", "monitor_mode") == "max" else min
+        return choose(candidates, key=lambda entry: entry.metrics[monitor]) if candidates else None
+
+    @property
+    def some_evaluations(self) -> list[MetricEntry]:
+        """Evaluations, evenly spaced where there are many: with the first, the best and the last among them."""
+        entries = self.evaluations
+        if len(entries) <= _MOST_EVALUATIONS:
+            return entries
+        last_row = _MOST_EVALUATIONS - 2
+        kept = {round(row * (len(entries) - 1) / last_row) for row in range(last_row + 1)}
+        return [entry for i, entry in enumerate(entries) if i in kept or entry is self.best_evaluation]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)

@@ -86,7 +86,9 @@ def _page(summary: Summary, directory: SweepDirectory) -> str:
         reason, trace = jobs[0].outcome["reason"], jobs[0].outcome["traceback"]
         parts.append(f"### {markdown.escape(reason)}")
         parts.append(
-            markdown.bullets([f"{markdown.code(job.run_id)}: {markdown.code(_told(job, summary))}" for job in jobs])
+            markdown.bullets(
+                [markdown.filled("{}: {}", markdown.code(j.run_id), markdown.code(_told(j, summary))) for j in jobs]
+            )
         )
         parts += [markdown.fenced(trace)] if trace is not None else []
     return "\n\n".join(parts) + "\n"
