@@ -38,7 +38,7 @@ def as_text(blocks: Sequence[Block], width: int | None = None) -> str:
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
-    texts = []
+    texts: list[str] = []
     for block in blocks:
         if isinstance(block, str):
             texts.append(markdown.prose(block))
