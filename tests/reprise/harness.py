@@ -346,7 +346,7 @@ def _announce_instants(output_dir: Path, reach: Callable[..., None]) -> None:
     for name, position in (("mkdir", 0), ("fsync", 0), ("replace", 1), ("rename", 1), ("ftruncate", 0)):
         before(os, name, verb(name, position))
     for owner, name, what in (
-        (OptimizerStep, "_train_on", "forward pass of training"),
+        (OptimizerStep, "_backward", "forward pass of training"),
         (ClassificationMetrics, "update", "batch of an evaluation"),
         (torch.optim.AdamW, "step", "optimizer"),
         (Schedule, "step", "schedule"),

@@ -1,5 +1,7 @@
 """The order in which gradients are summed does not depend on how many processes share the microbatches."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from tiny_loop import Net, make_split
@@ -16,6 +18,16 @@ def gradients_of(num: int, present: int) -> list[Tensor]:
     return [torch.randn(257, generator=generator) * 10.0 ** (3 * i % 5) for i in range(present)]
 
 
+def accumulate(accumulation: Accumulation, counts: list[int], backward: Callable[[int, float], Tensor]) -> Tensor:
+    """Do as a step does; `backward` takes the number and the weight of a microbatch, and returns its loss."""
+    weights, _ = accumulation.weigh(counts, len(counts))
+    losses = []
+    for position, weight in enumerate(weights):
+        with accumulation.microbatch(position, len(counts)):
+            losses.append(backward(position, weight))
+    return accumulation.finish(losses, len(counts))
+
+
 def summed(num: int, present: int, reduction: Reduction, rank: int = 0, size: int = 1) -> Tensor:
     """Return the gradient that one of `size` processes comes to by itself, 0 where it has no microbatch."""
     model = nn.Module()
@@ -26,16 +38,16 @@ def summed(num: int, present: int, reduction: Reduction, rank: int = 0, size: in
         share = Processes(rank, size).share(num)
         accumulation = Accumulation(model, len(share), reduction=reduction)
         if reduction == "ring":
-            accumulation._num_halvings = 0
+            accumulation._num_per_leaf = len(share)
         gradients = gradients[share.start : share.stop]
     if not gradients:
         return torch.zeros(257)
 
-    def train_on(_: object, index: int, weight: float) -> Tensor:
+    def backward(index: int, weight: float) -> Tensor:
         (gradients[index] * model.weight).sum().backward()
         return torch.zeros(())
 
-    accumulation.train([{}] * len(gradients), [1] * len(gradients), len(gradients), train_on)
+    accumulate(accumulation, [1] * len(gradients), backward)
     assert model.weight.grad is not None
     return model.weight.grad
 
@@ -102,12 +114,12 @@ def test_a_step_moves_running_statistics_once_to_the_mean_of_its_microbatches() 
     split = make_split(8).columns
     batches = [{name: column[i : i + 2] for name, column in split.items()} for i in range(0, 8, 2)]
 
-    def train_on(batch: dict[str, Tensor], index: int, weight: float) -> Tensor:
-        loss: Tensor = forward(**batch).loss * weight  # type: ignore[attr-defined]
+    def backward(index: int, weight: float) -> Tensor:
+        loss: Tensor = forward(**batches[index]).loss * weight  # type: ignore[attr-defined]
         loss.backward()
         return loss.detach()
 
-    accumulation.train(batches, [2] * 4, 4, train_on)
+    accumulate(accumulation, [2] * 4, backward)
     means = torch.stack([inputs.mean(0) for inputs in seen]).mean(0)
     torch.testing.assert_close(norm.running_mean, 0.1 * means)
     assert int(norm.num_batches_tracked) == 1  # type: ignore[arg-type]

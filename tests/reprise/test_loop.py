@@ -10,7 +10,8 @@ from reprise.errors import NonFiniteError
 from reprise.optimization.schedules import ConstantSchedule
 from reprise.randomness import restore_rng_state
 from reprise.runs.checkpoint import content_hash, load_checkpoint, save_checkpoint
-from reprise.training.loop import Best, num_steps_per_epoch, num_total_steps
+from reprise.training.cadence import num_steps_per_epoch, num_total_steps
+from reprise.training.loop import Best
 
 SGD = torch.optim.SGD
 

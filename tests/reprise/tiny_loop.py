@@ -1,5 +1,6 @@
 """The smallest thing that trains, for tests: a linear classifier, ragged batches and the loop around it."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,12 @@ from reprise.optimization.schedules import CosineSchedule
 from reprise.randomness import address, numpy_generator, seed_globals
 from reprise.runs.checkpoint import content_hash, load_checkpoint
 from reprise.runs.run_directory import RunDirectory
-from reprise.training.cadence import num_steps_per_epoch, num_total_steps
+from reprise.training.accumulation import Accumulation
+from reprise.training.cadence import Cadence, num_total_steps
 from reprise.training.evaluation import evaluate
 from reprise.training.loading import Batches
 from reprise.training.loop import Loop
+from reprise.training.step import OptimizerStep, Precision
 
 NUM_FEATURES, NUM_LABELS = 4, 3
 CPU = torch.device("cpu")
@@ -90,6 +93,9 @@ def make_loop(
     max_steps: int | None = None,
     gradient_accumulation: int = 1,
     num_workers: int = 0,
+    eval_every_steps: int | None = None,
+    autocast: Callable[[], Any] = contextlib.nullcontext,
+    scaler: torch.amp.GradScaler | None = None,
     **options: Any,
 ) -> Loop:
     """Return a loop; three batches an epoch, the last smaller than the others, unless told otherwise."""
@@ -97,23 +103,35 @@ def make_loop(
     model = Net(dropout) if model is None else model
     train = make_split(num_samples) if split is None else split
     batches = Batches(
-        train, stack, batch_size=batch_size, seed=0, purpose="train", shuffle=True, num_workers=num_workers
+        train,
+        stack,
+        batch_size=batch_size,
+        seed=0,
+        purpose="train",
+        shuffle=True,
+        num_workers=num_workers,
+        num_per_step=gradient_accumulation,
     )
-    total_steps = num_total_steps(num_steps_per_epoch(len(batches), gradient_accumulation), max_epochs, max_steps)
+    total_steps = num_total_steps(batches.steps_per_epoch, max_epochs, max_steps)
     built = optimizer(parameter_groups(model, 0.0), lr=learning_rate)
     events = RecordedEvents() if events is None else events
-    loop = Loop(
+    of_step = {name: options.pop(name) for name in ("gradient_clip", "on_nonfinite", "count_items") if name in options}
+    optimizer_step = OptimizerStep(
         model,
         built,
         schedule(built, warmup_steps=warmup_steps, total_steps=total_steps),
+        batches.samples_of_step,
+        seed=0,
+        precision=Precision(CPU, autocast, scaler),
+        accumulation=Accumulation(model, gradient_accumulation) if gradient_accumulation > 1 else None,
+        **of_step,
+    )
+    loop = Loop(
+        optimizer_step,
         batches,
         partial(validate, model) if scores is None else scores,
         events,
-        seed=0,
-        max_epochs=max_epochs,
-        max_steps=max_steps,
-        gradient_accumulation=gradient_accumulation,
-        device=CPU,
+        Cadence(batches.steps_per_epoch, total_steps, eval_every_steps),
         **options,
     )
     events.loop = loop

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reprise.private_names.torch import fused_adamw_, has_step_hooks
+
 _BASE = torch.optim.Optimizer
 
 
@@ -58,7 +60,13 @@ class AdamW(_Uncompiled, torch.optim.AdamW):
         if torch.is_grad_enabled():
             with torch.no_grad():
                 return self.step(closure)
-        if self._tensors is not None and closure is None and not self._is_observed():
+        # `found_inf` is there during a step in half precision.
+        if (
+            self._tensors is not None
+            and closure is None
+            and getattr(self, "found_inf", None) is None
+            and not has_step_hooks(self)
+        ):
             gradients = [
                 [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
                 for parameters, *_ in self._tensors
@@ -77,13 +85,6 @@ class AdamW(_Uncompiled, torch.optim.AdamW):
 
     # Otherwise torch puts its own observers around it at once.
     step.hooked = True  # type: ignore[attr-defined]
-
-    def _is_observed(self) -> bool:
-        return bool(
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or getattr(self, "found_inf", None) is not None  # half precision, during a step
-        )
 
     def _gather(self) -> list[tuple[list[Tensor], ...]] | None:
         """Return the tensors of the state, or None where the kernel is not for them."""
@@ -111,7 +112,7 @@ class AdamW(_Uncompiled, torch.optim.AdamW):
         for group, (parameters, first, second, steps), of_group in zip(
             self.param_groups, self._tensors, gradients, strict=True
         ):
-            torch._fused_adamw_(
+            fused_adamw_(
                 parameters,
                 of_group,
                 first,

@@ -25,11 +25,12 @@ from reprise.runs.provenance import record_cost, record_determinism, update_prov
 from reprise.runs.restoring import mend_best, restore
 from reprise.runs.results import shapes, write_results
 from reprise.training.accumulation import Accumulation
-from reprise.training.cadence import num_steps_per_epoch, num_total_steps
+from reprise.training.cadence import Cadence, num_total_steps
 from reprise.training.loop import Loop
 from reprise.training.order import MOST_HELD
 from reprise.training.processes import Processes
 from reprise.training.signals import ignore_signals, stopped_by_signals
+from reprise.training.step import OptimizerStep, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def _write_formats(task: Task, directory: Path) -> None:
 def _build_loop(run: Run, task: Task) -> Loop:
     training = task.config.training
     batches, num = task.microbatches(), num_microbatches(training, run.processes.size)
-    steps_per_epoch = num_steps_per_epoch(len(batches), num)
+    total_steps = num_total_steps(batches.steps_per_epoch, training.max_epochs, training.max_steps)
     spread = None
     if run.processes.size > 1:
         # These import what a single process has no use for.
@@ -195,29 +196,33 @@ def _build_loop(run: Run, task: Task) -> Loop:
         task.config.trusted_packages,
         optimizer=optimizer,
         warmup_steps=training.warmup_steps,
-        total_steps=num_total_steps(steps_per_epoch, training.max_epochs, training.max_steps),
+        total_steps=total_steps,
     )
-    loop = Loop(
+    optimizer_step = OptimizerStep(
         task.model,
         optimizer,
         scheduler,
+        batches.samples_of_step,
+        seed=task.config.seed,
+        precision=Precision(
+            task.device,
+            task.autocast,
+            torch.amp.GradScaler(task.device.type) if training.precision == "fp16" else None,
+        ),
+        gradient_clip=training.gradient_clip,
+        on_nonfinite=training.on_nonfinite,
+        count_items=counter_of(task.data.splits["train"], task.data.count_items),
+        accumulation=accumulation,
+        processes=run.processes,
+    )
+    loop = Loop(
+        optimizer_step,
         batches,
         lambda: task.evaluate("val", lambda: loop.interruption is not None),
         CallbackEvents(list(run.callbacks.values()), run),
-        seed=task.config.seed,
-        max_epochs=training.max_epochs,
-        max_steps=training.max_steps,
-        gradient_accumulation=num,
-        gradient_clip=training.gradient_clip,
-        eval_every_steps=training.eval_every_steps,
-        device=task.device,
-        autocast=task.autocast,
-        scaler=torch.amp.GradScaler(task.device.type) if training.precision == "fp16" else None,
-        on_nonfinite=training.on_nonfinite,
+        Cadence(batches.steps_per_epoch, total_steps, training.eval_every_steps),
         monitor=training.monitor,
         monitor_mode=training.monitor_mode,
-        count_items=counter_of(task.data.splits["train"], task.data.count_items),
-        accumulation=accumulation,
         processes=run.processes,
     )
     return loop

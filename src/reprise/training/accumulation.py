@@ -7,17 +7,14 @@ that is a power of two.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
-from reprise.data import Batch
+from reprise.private_names.torch import foreach_add_
 from reprise.training.processes import ALONE, Processes, Reduction
-
-TrainOn = Callable[[Batch, int, float], Tensor]
-"""Adds the gradients of a microbatch, by its number in the step, times a weight; returns the loss times that weight."""
+from reprise.training.running_statistics import RunningStatistics
 
 
 class Spread:
@@ -36,7 +33,9 @@ class Spread:
 
 
 class Accumulation:
-    """Trains on the microbatches of one step, of which this process has its `share`.
+    """Sums the gradients of the microbatches of one step, of which this process has its `share`.
+
+    The step calls `weigh`, then for each of its microbatches a backward pass inside `microbatch`, then `finish`.
 
     Batch norm: all microbatches of a step start from the same running statistics, and the step moves them once, to the
     mean of what the microbatches make of them.
@@ -56,10 +55,16 @@ class Accumulation:
         self._processes = processes
         self._num_microbatches = num_microbatches
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._statistics = _RunningStatistics(model)
-        self._num_halvings = num_halvings(len(self.share))
+        self._statistics = RunningStatistics(model)
+        depth = num_halvings(len(self.share))
         if reduction == "ring":
-            self._num_halvings = min(self._num_halvings, 1) if processes.size == 1 else 0
+            depth = min(depth, 1) if processes.size == 1 else 0
+        self._num_per_leaf = len(self.share) >> depth
+        """How many microbatches in a row autograd sums, from left to right, between two halvings."""
+        self._sums: list[list[Tensor | None]] = []
+        """Of this step, the gradients of left halves whose right halves are not complete, the outermost first."""
+        self._statistics_after: list[Tensor] = []
+        """Of this step, the running statistics after each microbatch."""
 
     def num_here(self, num: int) -> int:
         """Return how many microbatches this process trains on in a step of `num`: as many as any other.
@@ -68,55 +73,58 @@ class Accumulation:
         """
         return min(len(self.share), num)
 
-    def train(
-        self, microbatches: Sequence[Batch], counts: Sequence[int], num: int, train_on: TrainOn
-    ) -> tuple[Tensor, int]:
-        """Leave the gradients of a step behind; return its loss and the items that this is a mean over.
+    def weigh(self, counts: Sequence[int], num: int) -> tuple[list[float], int]:
+        """Return the weight of the loss of each microbatch here, and the number of items of the step.
 
-        `microbatches`: this process's, of the `num` of the step. `counts`: how many items the loss of each counts.
+        `counts`: how many items the loss of each microbatch is a mean over; the step has `num` in all processes.
         """
+        self._sums, self._statistics_after = [], []
+        self._statistics.start()
         num_present = self._num_present(num)
         num_items = self._processes.total(sum(counts[:num_present]))
-        losses, statistics = [], []
-        self._statistics.start()
+        return [count / num_items if i < num_present else 0.0 for i, count in enumerate(counts)], num_items
 
-        def leaf(position: int) -> None:
-            weight = counts[position] / num_items if position < num_present else 0.0
-            with self.spread.reducing(is_last=position == len(microbatches) - 1):
-                losses.append(train_on(microbatches[position], self.share.start + position, weight))
-            statistics.append(self._statistics.take())
+    @contextlib.contextmanager
+    def microbatch(self, position: int, num_here: int) -> Iterator[None]:
+        """Add up the gradients of a backward pass with those before it; `position` counts from 0 here."""
+        number, within = divmod(position, self._num_per_leaf)
+        if number > 0 and within == 0:
+            self._sums.append([parameter.grad for parameter in self._parameters])
+            for parameter in self._parameters:
+                parameter.grad = None
+        with self.spread.reducing(is_last=position == num_here - 1):
+            yield
+        self._statistics_after.append(self._statistics.take())
+        if position == num_here - 1:
+            num_complete = len(self._sums)
+        elif within == self._num_per_leaf - 1:
+            num_complete = num_halvings(number + 1)  # of halves that end with this leaf
+        else:
+            num_complete = 0
+        for _ in range(num_complete):
+            self._add(self._sums.pop())
 
-        self._sum(0, len(self.share), self._num_halvings, len(microbatches), leaf)
+    def finish(self, losses: list[Tensor], num: int) -> Tensor:
+        """Leave the gradients of the whole step behind and return its loss; `losses` are weighted."""
         self.spread.reduce()
         if num < self._num_microbatches:
             # A sum with nothing is one with 0 elsewhere, and -0.0 is not 0.0.
-            torch._foreach_add_([parameter.grad for parameter in self._parameters if parameter.grad is not None], 0.0)
+            foreach_add_([parameter.grad for parameter in self._parameters if parameter.grad is not None], 0.0)
         if self._statistics:
-            self._statistics.finish(self._gathered(statistics[:num_present], statistics[0], num))
-        return self._gathered(losses[:num_present], losses[0], num).sum(), num_items
+            self._statistics.finish(self._gather(self._statistics_after, num))
+        return self._gather(losses, num).sum()
 
     def _num_present(self, num: int) -> int:
         return len(range(self.share.start, min(self.share.stop, num)))
 
-    def _gathered(self, here: list[Tensor], like: Tensor, num: int) -> Tensor:
+    def _gather(self, here: list[Tensor], num: int) -> Tensor:
         """Return one row for each of the `num` microbatches of the step."""
-        missing = [torch.zeros_like(like)] * (len(self.share) - len(here))
-        return self._processes.rows(torch.stack([*here, *missing]))[:num]
+        present = here[: self._num_present(num)]
+        missing = [torch.zeros_like(here[0])] * (len(self.share) - len(present))
+        return self._processes.rows(torch.stack([*present, *missing]))[:num]
 
-    def _sum(self, first: int, num: int, num_halvings: int, num_here: int, leaf: Callable[[int], None]) -> None:
-        if num_halvings == 0:
-            for position in range(first, min(first + num, num_here)):
-                leaf(position)  # autograd adds
-            return
-        half = num // 2
-        self._sum(first, half, num_halvings - 1, num_here, leaf)
-        if first + half >= num_here:
-            return
-        held = [parameter.grad for parameter in self._parameters]
-        for parameter in self._parameters:
-            parameter.grad = None
-        self._sum(first + half, half, num_halvings - 1, num_here, leaf)
-        for parameter, gradient in zip(self._parameters, held, strict=True):
+    def _add(self, gradients: list[Tensor | None]) -> None:
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
             if parameter.grad is None:
                 parameter.grad = gradient
             elif gradient is not None:
@@ -145,54 +153,3 @@ def sum_in_order(parts: Sequence[Tensor]) -> Tensor:
     for part in parts[1:]:
         total = total + part
     return total
-
-
-def norms_with_statistics(model: nn.Module) -> list[_NormBase]:
-    """Return the batch norms of a model, and what else keeps such running statistics."""
-    return [m for m in model.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
-
-
-class _RunningStatistics:
-    """The running statistics of all batch norms of a model, as one flat tensor."""
-
-    def __init__(self, model: nn.Module) -> None:
-        norms = norms_with_statistics(model)
-        both = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
-        self._buffers = [buffer for buffer in both if buffer is not None]
-        self._counters = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
-        self._nothing = torch.zeros(0)
-
-    def __bool__(self) -> bool:
-        return bool(self._buffers)
-
-    @torch.no_grad()
-    def start(self) -> None:
-        self._before = self._flat().clone()
-        self._num_before = [counter.clone() for counter in self._counters]
-
-    @torch.no_grad()
-    def take(self) -> Tensor:
-        """Return what a microbatch has made of the statistics, and put them back to where the step began."""
-        taken = self._flat()
-        self._write(self._before)
-        for counter, num in zip(self._counters, self._num_before, strict=True):
-            counter.copy_(num)
-        return taken
-
-    @torch.no_grad()
-    def finish(self, taken: Tensor) -> None:
-        """Write the mean of what the microbatches have made of the statistics, (microbatches, values)."""
-        total = taken[0]
-        for one in taken[1:]:
-            total = total + one
-        self._write(total / len(taken))
-        for counter in self._counters:
-            counter += 1
-
-    def _flat(self) -> Tensor:
-        return torch.cat([buffer.flatten() for buffer in self._buffers]) if self._buffers else self._nothing
-
-    def _write(self, flat: Tensor) -> None:
-        sizes = [buffer.numel() for buffer in self._buffers]
-        for buffer, values in zip(self._buffers, torch.split(flat, sizes), strict=True):
-            buffer.copy_(values.view_as(buffer))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from reprise.errors import NonFiniteError
+from reprise.private_names.torch import foreach_norm
 from reprise.training.processes import ALONE, Processes
 
 _MOST_UNREAD = 256  # losses and norms on the device that nobody has looked at
@@ -116,7 +117,7 @@ def _bound(tensors: Sequence[Tensor], processes: Processes) -> float:
     if present:
         with torch.no_grad():
             for order in (2, math.inf):  # the first is faster, and may overflow
-                norms = torch._foreach_norm(present, order)
+                norms = foreach_norm(present, order)
                 bound = float(torch.stack([norm.float() for norm in norms]).max())
                 if math.isfinite(bound):
                     break

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from reprise.data import Batch, MapStyle, TensorSplit
 from reprise.randomness.addresses import draws_seed, sample_seed, seed_globals
 from reprise.randomness.counter_based import SampleDraws
+from reprise.training.cadence import num_steps_per_epoch
 from reprise.training.order import Order, in_order, shuffled
 from reprise.training.signals import leave_signals_to_the_parent
 
@@ -60,12 +61,27 @@ class Batches:
         self._num_workers = num_workers
         self._pin_memory = pin_memory
         self._only = only
-        self._num_per_step = num_per_step
+        self.num_per_step = num_per_step
         self._share = share
 
     def __len__(self) -> int:
         """Return the number of batches of one epoch; the last may be smaller than the others."""
         return -(-self._num_samples // self.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the optimizer steps of one epoch; the last one may have fewer batches than the others."""
+        return num_steps_per_epoch(len(self), self.num_per_step)
+
+    def of_step(self, step: int) -> tuple[int, int]:
+        """Return the number in the whole run of the first batch of a step, counted from 1, and how many it has."""
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        first = position * self.num_per_step
+        return epoch * len(self) + first, min(self.num_per_step, len(self) - first)
+
+    def samples_of_step(self, step: int) -> list[int]:
+        """Return the indices of the samples that a step, counted from 1, trains on, in all processes."""
+        return self.samples(*self.of_step(step))
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
@@ -111,7 +127,7 @@ class Batches:
         """
         for number, (epoch, indices) in enumerate(addresses, first):
             position = number % len(self)
-            of_step = position % self._num_per_step
+            of_step = position % self.num_per_step
             if of_step == 0:
                 first_of_step = indices
             if of_step in share:

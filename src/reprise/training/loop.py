@@ -9,17 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reprise.data import Batch, count_labels
+from reprise.data import Batch
 from reprise.errors import EvaluationStopped, NonFiniteError
-from reprise.training.accumulation import Accumulation
-from reprise.training.cadence import Cadence, num_steps_per_epoch, num_total_steps
-from reprise.training.finiteness import FiniteWatch, finite
+from reprise.training.cadence import Cadence
+from reprise.training.finiteness import finite
 from reprise.training.loading import Batches
 from reprise.training.processes import ALONE, Processes
-from reprise.training.step import OptimizerStep, Scheduler
+from reprise.training.step import OptimizerStep
 
 
 class Events(Protocol):
@@ -42,53 +40,30 @@ class Best:
 
 
 class Loop:
-    """Trains `model` until `total_steps`, evaluating as it goes.
+    """Calls `optimizer_step` until the end that `cadence` gives, evaluating as it goes.
 
-    `evaluate` returns the metrics of the validation split. `gradient_accumulation` batches, the microbatches, make one
-    optimizer step, and `accumulation` sums their gradients; a step never reaches over the end of an epoch.
-    `gradient_clip` bounds the L2 norm of all gradients together.
-    `eval_every_steps` counts optimizer steps; every epoch's end and the end of the run are evaluated in any case. An
-    evaluation for the end of the run alone comes after a commit of its own, since a longer run has none there.
-
-    `on_nonfinite`: what a loss or gradient norm that is not finite does. With `stop` they stay on the device until
-    somebody reads from it anyway, and then end training (`check_finite`). With `skip` each step waits for the device,
-    and leaves the model as it was if its loss or gradient is not finite.
+    `evaluate` returns the metrics of the validation split. A step never reaches over the end of an epoch. An evaluation
+    for the end of the run alone comes after a commit of its own, since a longer run has none there.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        scheduler: Scheduler,
+        optimizer_step: OptimizerStep,
         batches: Batches,
         evaluate: Callable[[], dict[str, float]],
         events: Events,
+        cadence: Cadence,
         *,
-        seed: int,
-        max_epochs: int,
-        max_steps: int | None = None,
-        gradient_accumulation: int = 1,
-        gradient_clip: float | None = None,
-        eval_every_steps: int | None = None,
-        device: torch.device,
-        autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
-        scaler: torch.amp.GradScaler | None = None,
-        on_nonfinite: Literal["stop", "skip"] = "stop",
         monitor: str = "val/loss",
         monitor_mode: Literal["min", "max"] = "min",
-        count_items: Callable[[Batch], int] = count_labels,
-        accumulation: Accumulation | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.max_epochs = max_epochs
-        steps_per_epoch = num_steps_per_epoch(len(batches), gradient_accumulation)
-        total_steps = num_total_steps(steps_per_epoch, max_epochs, max_steps)
-        self.cadence = Cadence(steps_per_epoch, total_steps, eval_every_steps)
-        self.steps_per_epoch = steps_per_epoch
-        self.total_steps = total_steps
+        self.model = optimizer_step.model
+        self.optimizer = optimizer_step.optimizer
+        self.scheduler = optimizer_step.scheduler
+        self.cadence = cadence
+        self.steps_per_epoch = cadence.steps_per_epoch
+        self.total_steps = cadence.total_steps
         self.monitor = monitor
         self.monitor_mode = monitor_mode
 
@@ -115,47 +90,29 @@ class Loop:
         """Loss of the last step, on the device; reading it waits for the device. None if the step was skipped."""
         self.gradient_norm: Tensor | None = None
         """L2 norm of the last step's gradients before clipping, on the device; None where nothing is clipped."""
-        self.logged: dict[str, float | Tensor] = {}
-        """Metrics for the line of this step, numbers or tensors without dimensions; empty again after the commit."""
 
+        self._optimizer_step = optimizer_step
+        self._watch = optimizer_step.watch
+        self._scaler = optimizer_step.scaler
         self._batches = batches
         self._evaluate = evaluate
         self._events = events
-        self._gradient_accumulation = gradient_accumulation
-        self._scaler = scaler
-        self._skips_nonfinite = on_nonfinite == "skip"
-        if accumulation is None and gradient_accumulation > 1:
-            accumulation = Accumulation(model, gradient_accumulation)
-        self._accumulation = accumulation
         self._processes = processes
-        self._watch = FiniteWatch(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lambda step: batches.samples(*self._batch_numbers(step)),
-            ignores_gradients=scaler is not None,
-            processes=processes,
-        )
-        self._optimizer_step = OptimizerStep(
-            model,
-            optimizer,
-            scheduler,
-            self._watch,
-            seed=seed,
-            device=device,
-            autocast=autocast,
-            scaler=scaler,
-            gradient_clip=gradient_clip,
-            count_items=count_items,
-            accumulation=accumulation,
-            skips_nonfinite=self._skips_nonfinite,
-        )
         self._asked_to_return: str | None = None
         self._interruption_is_saved = False
-        self._unwritten: dict[str, float | Tensor] = {}
-        """Of the line of this step, what waits for the evaluation at the end of the run."""
+        self._line: dict[str, float | Tensor] = {}
+        """Metrics of this step, numbers or tensors without dimensions."""
+        self._line_waits = False
+        """Whether a commit is under way before the evaluation that completes the line."""
 
     @property
     def finished(self) -> bool:
         return self.step >= self.total_steps or self.stop_reason is not None
+
+    @property
+    def logged(self) -> Mapping[str, float | Tensor]:
+        """The line of metrics to write with this step's commit, so far; empty while it waits for an evaluation."""
+        return {} if self._line_waits else self._line
 
     @property
     def scales_loss(self) -> bool:
@@ -166,14 +123,32 @@ class Loop:
         """Return how many samples `step` steps train on, if an epoch has `num_samples`."""
         num_epochs, position = divmod(step, self.steps_per_epoch)
         return num_epochs * num_samples + min(
-            num_samples, position * self._batches.batch_size * self._gradient_accumulation
+            num_samples, position * self._batches.batch_size * self._batches.num_per_step
         )
 
     def run(self) -> None:
         """Train until the end, or until `interrupt` is called."""
+        accumulation = self._optimizer_step.accumulation
         self.is_running = True
         try:
-            self._run()
+            self._finish_step_before()
+            first_batch, _ = self._batches.of_step(self.step + 1)
+            with contextlib.closing(self._batches.stream(first_batch)) as stream:  # type: ignore[type-var]
+                while not self.finished and self.interruption is None:
+                    self.epoch = self.cadence.epoch_of(self.step + 1)
+                    if self.cadence.ends_epoch(self.step):
+                        self._events.epoch_start()
+                    _, num = self._batches.of_step(self.step + 1)
+                    num_here = num if accumulation is None else accumulation.num_here(num)
+                    self._train_step([next(stream) for _ in range(num_here)])
+                    self._events.step_end()
+                    if self._processes.size > 1:
+                        self._agree()
+                    self._close_step()
+            if self.finished and self.evaluated_step != self.step and not self.evaluation_is_due:
+                self._close_run()
+            if self.interruption is not None and not self._interruption_is_saved and not self.finished:
+                self._commit()  # it came while the step was committed
         finally:
             self.is_running = False
 
@@ -186,36 +161,6 @@ class Loop:
         self._watch.check()
         if weights:
             self._watch.check_weights(self.step, self.optimizer.param_groups[0]["lr"])
-
-    def _batch_numbers(self, step: int) -> tuple[int, int]:
-        """Return the number in the whole run of the first batch of a step, counted from 1, and how many it has."""
-        epoch, position = divmod(step - 1, self.steps_per_epoch)
-        first = position * self._gradient_accumulation
-        num = min(self._gradient_accumulation, len(self._batches) - first)
-        return epoch * len(self._batches) + first, num
-
-    def _run(self) -> None:
-        if self.evaluation_is_due:
-            self._close_step()
-        elif self.logged and not self.finished:
-            self._commit()  # carries on from where a shorter run ended: the line of this step is not written yet
-        first_batch, _ = self._batch_numbers(self.step + 1)
-        with contextlib.closing(self._batches.stream(first_batch)) as stream:  # type: ignore[type-var]
-            while not self.finished and self.interruption is None:
-                self.epoch = self.cadence.epoch_of(self.step + 1)
-                if self.cadence.ends_epoch(self.step):
-                    self._events.epoch_start()
-                _, num = self._batch_numbers(self.step + 1)
-                num_here = num if self._accumulation is None else self._accumulation.num_here(num)
-                self._train_step([next(stream) for _ in range(num_here)])
-                self._events.step_end()
-                if self._processes.size > 1:
-                    self._agree()
-                self._close_step()
-        if self.finished and self.evaluated_step != self.step and not self.evaluation_is_due:
-            self._close_run()
-        if self.interruption is not None and not self._interruption_is_saved and not self.finished:
-            self._commit()  # it came while the step was committed
 
     def stop(self, reason: str) -> None:
         """End training for good after this step."""
@@ -237,7 +182,7 @@ class Loop:
 
     def log(self, metrics: Mapping[str, float | Tensor]) -> None:
         """Add metrics to the line of this step. Tensors are read later, so that nothing waits for the device."""
-        self.logged |= metrics
+        self._line |= metrics
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loop stands, beside the states of model, optimizer and scheduler.
@@ -253,7 +198,7 @@ class Loop:
             "evaluated_step": self.evaluated_step,
             "evaluation_is_due": self.evaluation_is_due,
             "num_skipped": self.num_skipped,
-            "unwritten": dict(self._unwritten),
+            "unwritten": dict(self._line) if self._line_waits else {},
             "stop_reason": self.stop_reason,
             "loss_sum": self._watch.loss_sum,
             "num_items": self._watch.num_items,
@@ -268,7 +213,7 @@ class Loop:
         self.evaluated_step = state["evaluated_step"]
         self.evaluation_is_due = state.get("evaluation_is_due", False)  # older ones have neither
         self.num_skipped = state.get("num_skipped", 0)
-        self.logged = dict(state["unwritten"])
+        self._line = dict(state["unwritten"])
         self.stop_reason = state["stop_reason"]
         self._watch.loss_sum = float(state["loss_sum"])  # a tensor in older ones
         self._watch.num_items = state["num_items"]
@@ -278,12 +223,19 @@ class Loop:
     def _train_step(self, microbatches: list[Batch]) -> None:
         if not self.model.training:
             self.model.train()
-        make = self._optimizer_step
-        make(self.step, microbatches, self._batch_numbers(self.step + 1)[1])
+        step_once = self._optimizer_step
+        step_once(self.step, microbatches, self._batches.of_step(self.step + 1)[1])
         self.step += 1
-        self.loss, self.gradient_norm = make.loss, make.gradient_norm
+        self.loss, self.gradient_norm = step_once.loss, step_once.gradient_norm
         if self.loss is None:
             self.num_skipped += 1
+
+    def _finish_step_before(self) -> None:
+        """Do what an interruption or the end of a shorter run has left out of the last step."""
+        if self.evaluation_is_due:
+            self._close_step()
+        elif self._line and not self.finished:
+            self._commit()
 
     def _agree(self) -> None:
         """Have every process do what one of them was told: to end training, or to return."""
@@ -299,7 +251,7 @@ class Loop:
         if evaluates:
             if not self._evaluate_now():
                 self.evaluation_is_due = True
-                self._commit_without_line()
+                self._commit(line_waits=True)
                 return
             self.evaluation_is_due = False
         elif self.finished:
@@ -312,21 +264,19 @@ class Loop:
 
     def _close_run(self) -> None:
         # What a longer run carries on from: it has no evaluation here, and so neither its line nor its best.
-        self._commit_without_line()
+        self._commit(line_waits=True)
         if self._evaluate_now():
             self._events.epoch_end()
             self._commit()
 
-    def _commit(self) -> None:
+    def _commit(self, *, line_waits: bool = False) -> None:
+        """Announce that the state is consistent. `line_waits`: the step's line is for the commit that follows."""
         self._interruption_is_saved = self.interruption is not None
+        self._line_waits = line_waits
         self._events.commit()
-        self.logged = {}
-
-    def _commit_without_line(self) -> None:
-        self._interruption_is_saved = self.interruption is not None
-        self._unwritten, self.logged = self.logged, {}
-        self._events.commit()
-        self.logged, self._unwritten = self._unwritten, {}
+        self._line_waits = False
+        if not line_waits:
+            self._line = {}
 
     def _evaluate_now(self) -> bool:
         """Return whether the evaluation was done, and not cut short by an interruption."""
@@ -334,7 +284,7 @@ class Loop:
         watch = self._watch
         # None at all if every step was skipped.
         mean = {"train/loss": watch.loss_sum / watch.num_items} if watch.num_items else {}
-        skipped = {"train/skipped_steps": float(self.num_skipped)} if self._skips_nonfinite else {}
+        skipped = {"train/skipped_steps": float(self.num_skipped)} if self._optimizer_step.skips_nonfinite else {}
         try:
             scores = self._evaluate()
         except EvaluationStopped:

@@ -16,8 +16,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from reprise.training.accumulation import Spread, norms_with_statistics, sum_in_order
+from reprise.training.accumulation import Spread, sum_in_order
 from reprise.training.processes import Processes, Reduction
+from reprise.training.running_statistics import norms_with_statistics
 
 Parallel = Literal["ddp", "fsdp"]
 

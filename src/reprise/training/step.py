@@ -4,15 +4,18 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from reprise.data import Batch, on_device
+from reprise.data import Batch, count_labels, on_device
+from reprise.private_names.torch import foreach_div_, foreach_norm
 from reprise.randomness.addresses import after_step_seed, seed_globals, step_seed
 from reprise.training.accumulation import Accumulation
 from reprise.training.finiteness import FiniteWatch
+from reprise.training.processes import ALONE, Processes
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +31,24 @@ class Scheduler(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
+@dataclass(frozen=True)
+class Precision:
+    """Where a model computes and with what numbers: a loss `scaler` goes with half precision."""
+
+    device: torch.device
+    autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    scaler: torch.amp.GradScaler | None = None
+
+
 class OptimizerStep:
     """Changes a model by one optimizer step whenever it is called.
 
-    `skips_nonfinite`: each step waits for the device, and leaves the model as it was if its loss or gradient is not
-    finite. `accumulation` is for steps of several microbatches.
+    `samples`: returns the sample indices of a step, counted from 1, for error messages. `accumulation`: sums the
+    gradients of several microbatches. `gradient_clip` bounds the L2 norm of all gradients together.
+
+    `on_nonfinite`: what a loss or gradient norm that is not finite does. With `stop` they stay on the device until
+    somebody reads from it anyway, and then end training. With `skip` each step waits for the device, and leaves the
+    model as it was if its loss or gradient is not finite.
     """
 
     def __init__(
@@ -40,82 +56,85 @@ class OptimizerStep:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         scheduler: Scheduler,
-        watch: FiniteWatch,
+        samples: Callable[[int], Sequence[int]],
         *,
         seed: int,
-        device: torch.device,
-        autocast: Callable[[], contextlib.AbstractContextManager[object]],
-        scaler: torch.amp.GradScaler | None,
-        gradient_clip: float | None,
-        count_items: Callable[[Batch], int],
-        accumulation: Accumulation | None,
-        skips_nonfinite: bool,
+        precision: Precision,
+        gradient_clip: float | None = None,
+        on_nonfinite: Literal["stop", "skip"] = "stop",
+        count_items: Callable[[Batch], int] = count_labels,
+        accumulation: Accumulation | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scaler = precision.scaler
+        self.accumulation = accumulation
+        self.skips_nonfinite = on_nonfinite == "skip"
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.watch = FiniteWatch(
+            self._parameters, samples, ignores_gradients=self.scaler is not None, processes=processes
+        )
         self.loss: Tensor | None = None
         """Mean over the items of the last step, on the device; None if the step was skipped."""
         self.gradient_norm: Tensor | None = None
         """L2 norm of the gradients before clipping, on the device; None where nothing is clipped."""
         self.num_items = 0
         """What the loss is a mean over."""
-        self._model = model
         self._forward = model if accumulation is None else accumulation.spread.forward
-        self._optimizer = optimizer
-        self._scheduler = scheduler
-        self._watch = watch
         self._seed = seed
-        self._device = device
-        self._on_host = device.type == "cpu"
-        self._autocast = autocast
-        self._scaler = scaler
+        self._device = precision.device
+        self._on_host = precision.device.type == "cpu"
+        self._autocast = precision.autocast
         self._gradient_clip = gradient_clip
         self._count_items = count_items
-        self._accumulation = accumulation
-        self._skips_nonfinite = skips_nonfinite
         self._no_grad = torch.no_grad()  # making one takes as long as using it
         self._addresses: dict[tuple[int, int], int] = {}
         """Of microbatches to come, by step and index."""
-        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         # A scaler has a use of its own for what an optimizer divides by; a step that is skipped would leave it behind.
-        can_divide = scaler is None and not skips_nonfinite
+        can_divide = self.scaler is None and not self.skips_nonfinite
         self._divide = getattr(optimizer, "divide_gradients", None) if can_divide else None
 
     def __call__(self, step: int, microbatches: Sequence[Batch], num: int) -> None:
         """Make the step after `step` others, from the microbatches of this process, of `num` altogether."""
         counts = [self._count_items(batch) for batch in microbatches]
-        buffers = [buffer.clone() for buffer in self._model.buffers()] if self._skips_nonfinite else []
-        if self._accumulation is None:
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if self.skips_nonfinite else []
+        if self.accumulation is None:
             (self.num_items,) = counts
-            self.loss = self._train_on(microbatches[0], step, 0, 1.0)
+            self.loss = self._backward(microbatches[0], step, 0, 1.0)
         else:
-
-            def train_on(batch: Batch, index: int, weight: float) -> Tensor:
-                return self._train_on(batch, step, index, weight)
-
-            self.loss, self.num_items = self._accumulation.train(microbatches, counts, num, train_on)
+            weights, self.num_items = self.accumulation.weigh(counts, num)
+            losses = []
+            for position, batch in enumerate(microbatches):
+                with self.accumulation.microbatch(position, len(microbatches)):
+                    index = self.accumulation.share.start + position
+                    losses.append(self._backward(batch, step, index, weights[position]))
+            self.loss = self.accumulation.finish(losses, num)
             # Whichever microbatches were trained on here, the random state is the same afterwards.
             seed_globals(after_step_seed(self._seed, step))
         with self._no_grad:
-            if self._scaler is not None:
-                self._scaler.unscale_(self._optimizer)
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
             if self._gradient_clip is not None:
                 self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip, self._divide)
-            rate = self._optimizer.param_groups[0]["lr"]
-            if self._skips_nonfinite and self._is_nonfinite(step + 1, rate):
-                for buffer, before in zip(self._model.buffers(), buffers, strict=True):
+            rate = self.optimizer.param_groups[0]["lr"]
+            if self.skips_nonfinite and self._is_nonfinite(step + 1, rate):
+                for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                     buffer.copy_(before)
                 self.loss = self.gradient_norm = None
             else:
-                self._watch.note(step + 1, self.loss, self.gradient_norm, rate, self.num_items)
-            if self._scaler is not None:
-                self._scaler.step(self._optimizer)
-                self._scaler.update()
+                self.watch.note(step + 1, self.loss, self.gradient_norm, rate, self.num_items)
+            if self.scaler is not None:
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
             elif self.loss is not None:
-                self._optimizer.step()
+                self.optimizer.step()
             for parameter in self._parameters:
                 parameter.grad = None
-            self._scheduler.step()
+            self.scheduler.step()
 
-    def _train_on(self, host_batch: Batch, step: int, index: int, weight: float) -> Tensor:
+    def _backward(self, host_batch: Batch, step: int, index: int, weight: float) -> Tensor:
         """Add the gradients of the loss of microbatch `index` times `weight`, and return that loss."""
         batch = host_batch if self._on_host else on_device(host_batch, self._device)
         # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
@@ -124,7 +143,7 @@ class OptimizerStep:
             loss: Tensor = self._forward(**batch).loss
         if weight != 1.0:
             loss = loss * weight
-        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         # A CUDA graph writes its results to the same memory again.
         return loss.detach() if self._on_host else loss.detach().clone()
 
@@ -143,13 +162,13 @@ class OptimizerStep:
         """Wait for the device; say so and return whether loss or gradients are not finite."""
         assert self.loss is not None
         values = {"training loss": self.loss}
-        if self._scaler is None:  # a scaler leaves steps with other gradients out itself, and falls
+        if self.scaler is None:  # a scaler leaves steps with other gradients out itself, and falls
             gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             norm = self.gradient_norm
             values["gradient norm"] = _whole(nn.utils.get_total_norm(gradients)) if norm is None else norm
         for name, value in values.items():
             if not math.isfinite(value):
-                logger.warning("skipped: %s", self._watch.error(name, float(value), step, rate))
+                logger.warning("skipped: %s", self.watch.error(name, float(value), step, rate))
                 return True
         return False
 
@@ -165,7 +184,7 @@ def clip_gradients(
     gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
     if len({(gradient.dtype, gradient.get_device()) for gradient in gradients}) != 1:
         return _whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(foreach_norm(gradients)))
     if hasattr(norm, "full_tensor"):  # each process has a part of every gradient
         norm, divide = norm.full_tensor(), None
         gradients = [gradient.to_local() for gradient in gradients]  # type: ignore[attr-defined]
@@ -176,7 +195,7 @@ def clip_gradients(
     else:
         ratio = (norm / max_norm).clamp_(min=1.0)
     if divide is None or not divide(ratio):
-        torch._foreach_div_(gradients, ratio)
+        foreach_div_(gradients, ratio)
     return norm
 
 

@@ -42,11 +42,9 @@ class MetricsLog(Callback):
         loop = run.loop
         if not is_every(self._every_steps, loop.step):
             return
-        if loop.loss is not None:
-            loop.logged["train/step_loss"] = loop.loss
-        if loop.gradient_norm is not None:
-            loop.logged["train/gradient_norm"] = loop.gradient_norm
-        loop.logged["train/learning_rate"] = float(loop.scheduler.get_last_lr()[0])
+        values = {"train/step_loss": loop.loss, "train/gradient_norm": loop.gradient_norm}
+        loop.log({name: value for name, value in values.items() if value is not None})
+        loop.log({"train/learning_rate": float(loop.scheduler.get_last_lr()[0])})
 
     def on_commit(self, run: Run) -> None:
         if not run.loop.logged:
