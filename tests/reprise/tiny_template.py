@@ -65,6 +65,12 @@ examples:
 template: [src/project/examples.yaml, tests/project/test_template.py]
 """,
     "tests/project/test_template.py": "",
+    ".vscode/own_targets.json": """\
+{"definitions": {"section": {"allOf": [
+ {"if": {"properties": {"_target_": {"const": "project.data.points.load"}}}},
+ {"if": {"properties": {"_target_": {"const": "project.data.words.load"}}}}
+]}}}
+""",
     "tests/reprise/test_engine.py": "",
     "src/reprise/__init__.py": '"""The engine."""\n\n__version__ = "0.2.0"\n',
     "src/reprise/loop.py": "steps = 1\n",

@@ -1,6 +1,7 @@
 """A clone becomes one's own, whatever interrupts that, and nothing of the user's is lost."""
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Callable
@@ -60,6 +61,12 @@ def test_examples_that_are_not_kept_are_gone_and_what_a_kept_one_needs_stays(roo
     assert "src/tumour_lab/data/both.py" in files
     assert "  - data: points\n" in files["configs/train.yaml"].decode()
     assert files["configs/train.yaml"].endswith(b"what people run: base\n")
+
+
+def test_editors_know_the_targets_that_are_left(root: Path) -> None:
+    adopt(root, keep=["points"])
+    text = (root / ".vscode" / "own_targets.json").read_text()
+    assert re.findall(r'"const": "(.*)"', text) == ["tumour_lab.data.points.load"]
 
 
 def test_without_examples_there_is_an_experiment_to_start_with(root: Path) -> None:

@@ -1,6 +1,7 @@
 """Makes a clone of the template a project of its own: `python scripts/adopt.py NAME`."""
 
 import datetime
+import json
 import re
 import string
 from collections.abc import Collection, Iterable
@@ -34,6 +35,7 @@ EXAMPLES = "src/project/examples.yaml"
 """In the template: which files belong to which worked example."""
 _PACKAGE, _TESTS = "src/project/", "tests/project/"
 _FIRST_EXPERIMENT = "configs/experiment/base.yaml"
+_OWN_TARGETS = ".vscode/own_targets.json"
 _STARTER = Path(__file__).parent / "starter"
 
 
@@ -115,7 +117,7 @@ def _without_examples(
     mine = {
         path: entry
         for path, entry in tree.items()
-        if path.startswith((_PACKAGE, _TESTS, "configs/")) and path not in gone
+        if path.startswith((_PACKAGE, _TESTS, "configs/", _OWN_TARGETS)) and path not in gone
     }
     starter = [_STARTER / "tests" / "test_base.py"]
     if _FIRST_EXPERIMENT in gone:
@@ -128,6 +130,8 @@ def _without_examples(
     for path, file in files.items():
         if path == "configs/train.yaml":
             file = _with_defaults(file, examples, kept)
+        if path == _OWN_TARGETS:
+            file = _with_targets(file, gone)
         new = re.sub(r"^(src|tests)/project/", rf"\1/{package}/", path)
         if new != path:
             target[path] = None
@@ -168,6 +172,19 @@ def _with_defaults(file: File, examples: dict[str, Any], kept: Collection[str]) 
     text = re.sub(r"(?m)^(  - experiment: null # what people run: ).*$", rf"\1{names}", text)
     text = text.replace("(model=bert_tiny)", "(training/scheduler=cosine)")
     return File(text.encode())
+
+
+def _with_targets(file: File, gone: Collection[str]) -> File:
+    """Return the editor's schema of the user's targets without those of modules that are gone."""
+    schema = json.loads(file.content)
+    section = schema["definitions"]["section"]
+    removed = tuple(f"{path.removeprefix('src/').removesuffix('.py').replace('/', '.')}." for path in gone)
+    section["allOf"] = [
+        entry for entry in section["allOf"] if not entry["if"]["properties"]["_target_"]["const"].startswith(removed)
+    ]
+    if not section["allOf"]:
+        del section["allOf"]  # an empty one is no valid schema
+    return text_file(json.dumps(schema, indent=1, ensure_ascii=False) + "\n")
 
 
 def _own_documents(identity: Identity) -> dict[str, File | None]:
