@@ -71,7 +71,7 @@ def change(path: Path, old: str, new: str) -> None:
 
 def tracked(root: Path) -> dict[str, bytes]:
     names = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
-    return {name: (root / name).read_bytes() for name in names.split("\0")[:-1] if (root / name).exists()}
+    return {name: (root / name).read_bytes() for name in names.split("\0")[:-1] if (root / name).is_file()}
 
 
 def assert_only_the_engine_changed(before: dict[str, bytes], root: Path) -> None:
