@@ -172,6 +172,8 @@ def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> R
         loop.load_state_dict(state["loop_state"])
         for name, callback in callbacks.items():
             callback.load_state_dict(state["callback_states"][name])
+    for callback in callbacks.values():
+        callback.on_train_start(run)
     return run
 
 

@@ -8,16 +8,18 @@ callbacks are listed never changes a bit of the result. What a callback remember
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import nn
-
-from reprise.data import Data
-from reprise.runs.run_directory import RunDirectory
-from reprise.training.loop import Loop
 from reprise.training.processes import ALONE, Processes
 from reprise.training.signals import Stoppable
+
+if TYPE_CHECKING:  # a process that sends a run to a server has no use for torch
+    import torch
+    from torch import nn
+
+    from reprise.data import Data
+    from reprise.runs.run_directory import RunDirectory
+    from reprise.training.loop import Loop
 
 Outcome = Literal["completed", "interrupted", "failed"]
 
@@ -26,7 +28,7 @@ Outcome = Literal["completed", "interrupted", "failed"]
 class Run:
     """What a callback can look at. Parts that are not built yet are not there yet: reading them is an error."""
 
-    directory: RunDirectory
+    directory: "RunDirectory"
     config: Mapping[str, Any]
     """The resolved config as plain values, for those who record it: without credentials."""
     seed: int
@@ -37,10 +39,10 @@ class Run:
     record: Mapping[str, str] = field(default_factory=dict)
     """Hydra's record of the overrides: texts of the files of `.hydra`, by file name."""
     callbacks: Mapping[str, "Callback"] = field(default_factory=dict)
-    data: Data = field(init=False)
-    model: nn.Module = field(init=False)
-    device: torch.device = field(init=False)
-    loop: Loop = field(init=False)
+    data: "Data" = field(init=False)
+    model: "nn.Module" = field(init=False)
+    device: "torch.device" = field(init=False)
+    loop: "Loop" = field(init=False)
     stoppable: Stoppable = field(default_factory=Stoppable)
     """Whether and how signals stop this attempt."""
     results: Mapping[str, Any] | None = None
@@ -59,6 +61,9 @@ class Callback:
 
     def on_run_start(self, run: Run) -> None:
         """The run directory exists and is locked. There is no data and no model yet."""
+
+    def on_train_start(self, run: Run) -> None:
+        """Everything is built and, where the run is resumed, restored; the next step follows, if any is left."""
 
     def on_epoch_start(self, run: Run) -> None:
         """An epoch begins; not announced when one is carried on with in the middle."""

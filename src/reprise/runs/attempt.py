@@ -124,6 +124,8 @@ def _carry_out(run: Run, config: ExperimentConfig, build: Build, started: dict[s
     first_step = restore(run)
     if is_first:
         run.directory.resume_attempt_from(first_step)
+    for callback in run.callbacks.values():
+        callback.on_train_start(run)
 
     began = time.monotonic()
     run.loop.run()
