@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from reprise.optimization.optimizers import SGD, AdamW, parameter_groups
+from reprise.optimization.optimizers import SGD, AdamW
+from reprise.optimization.parameter_groups import parameter_groups
 from reprise.runs.checkpoint import content_hash
 
 

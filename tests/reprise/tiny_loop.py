@@ -13,7 +13,7 @@ from reprise.callbacks import Callback, CallbackEvents, Outcome, Run
 from reprise.data import TensorSplit, stack
 from reprise.metrics import ClassificationMetrics
 from reprise.models import ModelOutput
-from reprise.optimization.optimizers import parameter_groups
+from reprise.optimization.parameter_groups import parameter_groups
 from reprise.optimization.schedules import CosineSchedule
 from reprise.randomness import address, numpy_generator, seed_globals
 from reprise.runs.checkpoint import content_hash, load_checkpoint

@@ -16,7 +16,7 @@ from reprise.data import counter_of, describe_data, fingerprint
 from reprise.errors import InputError, Interrupted, ProcessLost
 from reprise.files.disk import storage_failures_told
 from reprise.models import describe_model
-from reprise.optimization.optimizers import parameter_groups
+from reprise.optimization.parameter_groups import parameter_groups
 from reprise.runs.building import Task, build_task, choose_device, num_microbatches
 from reprise.runs.cost import CostMeter
 from reprise.runs.export import export_model, formats_of
@@ -26,8 +26,8 @@ from reprise.runs.restoring import mend_best, restore
 from reprise.runs.results import shapes, write_results
 from reprise.training.accumulation import Accumulation
 from reprise.training.cadence import Cadence, num_total_steps
+from reprise.training.loading import MOST_HELD
 from reprise.training.loop import Loop
-from reprise.training.order import MOST_HELD
 from reprise.training.processes import Processes
 from reprise.training.signals import ignore_signals, stopped_by_signals
 from reprise.training.step import OptimizerStep, Precision

@@ -14,7 +14,7 @@ from reprise.runs.building import Task
 from reprise.runs.checkpoint import content_hash, load_checkpoint
 from reprise.runs.run_directory import RunDirectory
 from reprise.text.suggestions import instead
-from reprise.training.finiteness import finite
+from reprise.training.finite_values import finite
 
 
 def score_checkpoint(

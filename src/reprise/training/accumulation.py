@@ -15,21 +15,7 @@ from torch import Tensor, nn
 from reprise.private_names.torch import foreach_add_
 from reprise.training.processes import ALONE, Processes, Reduction
 from reprise.training.running_statistics import RunningStatistics
-
-
-class Spread:
-    """How a model is trained: by one process as it is. Several processes have classes of their own."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.forward: nn.Module = model
-        """What computes outputs in training."""
-
-    def reducing(self, is_last: bool) -> contextlib.AbstractContextManager[object]:
-        """Return the context for one microbatch; with the last of a step, gradients may be summed on the way."""
-        return contextlib.nullcontext()
-
-    def reduce(self) -> None:
-        """Sum the gradients over all processes, as far as that has not been done on the way."""
+from reprise.training.spread import Spread
 
 
 class Accumulation:
@@ -131,25 +117,6 @@ class Accumulation:
                 parameter.grad += gradient
 
 
-def has_order_of_one(num_processes: int, num_microbatches: int, parallel: str, reduction: str) -> bool:
-    """Return whether so many processes have the bits of one (on CPUs, with the same number of threads)."""
-    if num_processes == 1:
-        return True
-    is_tree = num_processes == num_microbatches or num_processes == 2 ** num_halvings(num_processes)
-    return parallel == "ddp" and (num_processes == 2 or (reduction == "ordered" and is_tree))
-
-
 def num_halvings(num: int) -> int:
     """Return how often `num` can be halved."""
     return (num & -num).bit_length() - 1
-
-
-def sum_in_order(parts: Sequence[Tensor]) -> Tensor:
-    """Return the sum of parts, halves of halves first, down to a number that cannot be halved."""
-    if len(parts) % 2 == 0:
-        half = len(parts) // 2
-        return sum_in_order(parts[:half]) + sum_in_order(parts[half:])
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total

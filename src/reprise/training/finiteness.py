@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reprise.errors import NonFiniteError
-from reprise.private_names.torch import foreach_norm
+from reprise.training.finite_values import bound_magnitudes
 from reprise.training.processes import ALONE, Processes
 
 _MOST_UNREAD = 256  # losses and norms on the device that nobody has looked at
@@ -69,7 +69,7 @@ class FiniteWatch:
         Raises:
             NonFiniteError: if one is not finite.
         """
-        bound = _bound(self._parameters, self._processes)
+        bound = bound_magnitudes(self._parameters, self._processes)
         if not math.isfinite(bound):
             raise self.error("a weight", bound, step, rate)
 
@@ -91,34 +91,3 @@ def numbers(scalars: Sequence[Tensor]) -> list[float]:
     if len(devices) == 1 and devices != {-1}:
         return [float(number) for number in torch.stack(list(scalars)).tolist()]
     return [float(scalar.item()) for scalar in scalars]  # on the host, reading each takes less than joining them
-
-
-def finite(value: Tensor | float, name: str, step: int) -> float:
-    """Return `value` as a float.
-
-    Raises:
-        NonFiniteError: if it is NaN or infinite.
-    """
-    number = float(value)
-    if not math.isfinite(number):
-        raise NonFiniteError(f"{name} is {number} at step {step}; a smaller training.learning_rate may help")
-    return number
-
-
-def _bound(tensors: Sequence[Tensor], processes: Processes) -> float:
-    """Return a bound of all magnitudes, finite if they are, NaN if one is that; waits for the device once.
-
-    It is the same in all processes, also where each has a part of every tensor. A maximum that gloo computes over them
-    would not be NaN.
-    """
-    parts: list[Tensor] = [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
-    present = [part for part in parts if part.numel()]  # of a small parameter a process may have nothing
-    bound = 0.0
-    if present:
-        with torch.no_grad():
-            for order in (2, math.inf):  # the first is faster, and may overflow
-                norms = foreach_norm(present, order)
-                bound = float(torch.stack([norm.float() for norm in norms]).max())
-                if math.isfinite(bound):
-                    break
-    return bound if processes.size == 1 else float(processes.rows(torch.tensor([bound])).max())

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from reprise.data import Batch, MapStyle, TensorSplit
-from reprise.randomness.addresses import draws_seed, sample_seed, seed_globals
-from reprise.randomness.counter_based import SampleDraws
+from reprise.randomness.addresses import draws_seed, order_generator, order_seed, sample_seed, seed_globals
+from reprise.randomness.counter_based import SampleDraws, permuted
 from reprise.training.cadence import num_steps_per_epoch
-from reprise.training.order import Order, in_order, shuffled
+from reprise.training.shares import share_of_steps
 from reprise.training.signals import leave_signals_to_the_parent
+
+MOST_HELD = 2**19
+"""An order of more samples is computed as it is visited; a smaller one is held, eight bytes a sample."""
 
 BatchAddress = tuple[int, NDArray[np.int64]]
 """Epoch and sample indices: all that a batch depends on, beside the seed."""
@@ -26,6 +29,34 @@ _INDICES_AT_ONCE = 2**13
 
 _BYTES_AT_ONCE = 2**18
 """How much is copied together where consecutive batches are mere copies; it stays in a processor's cache."""
+
+
+class Order(Protocol):
+    """The sample indices of an epoch by position, a slice at a time."""
+
+    def __getitem__(self, positions: slice, /) -> NDArray[np.int64]: ...
+
+
+def in_order(num_samples: int) -> Order:
+    """Return the order from the first sample to the last."""
+    return _Computed(num_samples, None)
+
+
+def shuffled(num_samples: int, seed: int, epoch: int) -> Order:
+    """Return the order of an epoch, from 0."""
+    if num_samples <= MOST_HELD:
+        return order_generator(seed, epoch).permutation(num_samples)
+    return _Computed(num_samples, order_seed(seed, epoch))
+
+
+class _Computed:
+    def __init__(self, num_samples: int, key: int | None) -> None:
+        self._num_samples = num_samples
+        self._key = key
+
+    def __getitem__(self, positions: slice, /) -> NDArray[np.int64]:
+        numbers = np.arange(*positions.indices(self._num_samples), dtype=np.int64)
+        return numbers if self._key is None else permuted(numbers, self._num_samples, self._key)
 
 
 class Batches:
@@ -81,7 +112,8 @@ class Batches:
 
     def samples_of_step(self, step: int) -> list[int]:
         """Return the indices of the samples that a step, counted from 1, trains on, in all processes."""
-        return self.samples(*self.of_step(step))
+        first, num = self.of_step(step)
+        return [index for _, indices in self._addresses(first, first + num) for index in indices.tolist()]
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
@@ -90,7 +122,11 @@ class Batches:
     def stream(self, first: int = 0) -> Iterator[Batch]:
         """Yield batches without end, epoch after epoch, from batch number `first` of the whole run on."""
         addresses = self._addresses(first, None)
-        return self._fetch(addresses if self._share is None else self._shared(addresses, first, self._share))
+        return self._fetch(
+            addresses
+            if self._share is None
+            else share_of_steps(addresses, first, self._share, len(self), self.num_per_step)
+        )
 
     def between(self, first: int, stop: int) -> Iterator[Batch]:
         """Yield the batches of one epoch from number `first` up to `stop`."""
@@ -99,10 +135,6 @@ class Batches:
     def order(self, epoch: int) -> Order:
         """Return the order of an epoch, from 0."""
         return shuffled(self._num_samples, self._seed, epoch) if self._shuffle else in_order(self._num_samples)
-
-    def samples(self, first: int, num: int) -> list[int]:
-        """Return the indices of the samples in `num` batches, from batch number `first` of the whole run on."""
-        return [index for _, indices in self._addresses(first, first + num) for index in indices.tolist()]
 
     def _addresses(self, first: int, stop: int | None) -> Iterator[BatchAddress]:
         num_at_once = max(1, _INDICES_AT_ONCE // self.batch_size)
@@ -119,23 +151,6 @@ class Batches:
             start = (position - known.start) * self.batch_size
             yield epoch, indices[start : start + self.batch_size]
             number += 1
-
-    def _shared(self, addresses: Iterator[BatchAddress], first: int, share: range) -> Iterator[BatchAddress]:
-        """Keep the batches of `share`.
-
-        Where the last step of an epoch has fewer of them than another share, its first batch takes their place.
-        """
-        for number, (epoch, indices) in enumerate(addresses, first):
-            position = number % len(self)
-            of_step = position % self.num_per_step
-            if of_step == 0:
-                first_of_step = indices
-            if of_step in share:
-                yield epoch, indices
-            if position == len(self) - 1:
-                num_present = len(range(share.start, min(share.stop, of_step + 1)))
-                for _ in range(min(len(share), of_step + 1) - num_present):
-                    yield epoch, first_of_step
 
     def _fetch(self, addresses: Iterator[BatchAddress]) -> Iterator[Batch]:
         if self._num_workers == 0 and not self._pin_memory:

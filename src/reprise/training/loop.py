@@ -6,16 +6,17 @@ resumed loop carries on by arithmetic.
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
 from reprise.data import Batch
-from reprise.errors import EvaluationStopped, NonFiniteError
+from reprise.errors import EvaluationStopped
 from reprise.training.cadence import Cadence
-from reprise.training.finiteness import finite
+from reprise.training.finite_values import finite
 from reprise.training.loading import Batches
+from reprise.training.monitoring import Best, is_better, unknown_monitor
 from reprise.training.processes import ALONE, Processes
 from reprise.training.step import OptimizerStep
 
@@ -28,15 +29,6 @@ class Events(Protocol):
     def eval_end(self, metrics: Mapping[str, float]) -> None: ...
     def epoch_end(self) -> None: ...
     def commit(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Best:
-    """The evaluation with the best value of the monitored metric so far; of equals, the first."""
-
-    value: float
-    epoch: int
-    step: int
 
 
 class Loop:
@@ -294,14 +286,9 @@ class Loop:
         for name, metric in metrics.items():
             finite(metric, name, self.step)
         if self.monitor not in metrics:
-            if self.num_skipped:
-                raise NonFiniteError(
-                    f"{self.monitor} is not known at step {self.step}: all steps before it were skipped"
-                )
-            raise LookupError(f"training.monitor: nothing computed {self.monitor!r}, but {', '.join(metrics)}")
-        value = metrics[self.monitor]
-        if self.best is None or (value < self.best.value if self.monitor_mode == "min" else value > self.best.value):
-            self.best = Best(value, self.epoch, self.step)
+            raise unknown_monitor(self.monitor, metrics, self.step, self.num_skipped)
+        if is_better(metrics[self.monitor], self.best, self.monitor_mode):
+            self.best = Best(metrics[self.monitor], self.epoch, self.step)
         self.metrics = metrics
         self.evaluated_step = self.step
         self.log(metrics)

@@ -16,9 +16,10 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from reprise.training.accumulation import Spread, sum_in_order
+from reprise.training.ordered_sums import sum_in_order
 from reprise.training.processes import Processes, Reduction
 from reprise.training.running_statistics import norms_with_statistics
+from reprise.training.spread import Spread
 
 Parallel = Literal["ddp", "fsdp"]
 

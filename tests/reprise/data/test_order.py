@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from reprise.randomness import numpy_generator
-from reprise.training.order import MOST_HELD, in_order, shuffled
+from reprise.training.loading import MOST_HELD, in_order, shuffled
 
 
 def test_a_shuffled_order_is_what_numpy_draws_up_to_half_a_million_samples_and_computed_beyond():

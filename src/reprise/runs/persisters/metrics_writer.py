@@ -12,7 +12,8 @@ from reprise.config import PositiveInt
 from reprise.errors import NonFiniteError
 from reprise.runs.metrics_log import MetricEntry, MetricsLogger, timestamp
 from reprise.training.cadence import is_every
-from reprise.training.finiteness import finite, numbers
+from reprise.training.finite_values import finite
+from reprise.training.finiteness import numbers
 
 _SECONDS_BETWEEN_WRITES = 1.0
 _MOST_WAITING_LINES = 512

@@ -34,7 +34,7 @@ from reprise.tools.reproduction.recorded_code import (
     patched_files,
 )
 from reprise.tools.reproduction.verdict import Verdict
-from reprise.training.accumulation import has_order_of_one
+from reprise.training.ordered_sums import has_order_of_one
 
 Repeat = Callable[[int | None], RunDirectory]
 """Trains the run again for so many optimizer steps, or for all, and returns the new run."""

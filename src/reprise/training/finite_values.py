@@ -1,0 +1,42 @@
+"""Checks that scores and weights are finite before they are written."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from reprise.errors import NonFiniteError
+from reprise.private_names.torch import foreach_norm
+from reprise.training.processes import Processes
+
+
+def finite(value: Tensor | float, name: str, step: int) -> float:
+    """Return `value` as a float.
+
+    Raises:
+        NonFiniteError: if it is NaN or infinite.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        raise NonFiniteError(f"{name} is {number} at step {step}; a smaller training.learning_rate may help")
+    return number
+
+
+def bound_magnitudes(tensors: Sequence[Tensor], processes: Processes) -> float:
+    """Return a bound of all magnitudes, finite if they are, NaN if one is that; waits for the device once.
+
+    It is the same in all processes, also where each has a part of every tensor. A maximum that gloo computes over them
+    would not be NaN.
+    """
+    parts: list[Tensor] = [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
+    present = [part for part in parts if part.numel()]  # of a small parameter a process may have nothing
+    bound = 0.0
+    if present:
+        with torch.no_grad():
+            for order in (2, math.inf):  # the first is faster, and may overflow
+                norms = foreach_norm(present, order)
+                bound = float(torch.stack([norm.float() for norm in norms]).max())
+                if math.isfinite(bound):
+                    break
+    return bound if processes.size == 1 else float(processes.rows(torch.tensor([bound])).max())

@@ -1,0 +1,86 @@
+"""`docs/engine/one-step.md` walks through one training step; it is short, and true."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import REPOSITORY, TINY, TRAIN, compose
+from torch import Tensor
+
+from reprise.runs.train import train
+
+PAGE = REPOSITORY / "docs" / "engine" / "one-step.md"
+OURS = (*(str(REPOSITORY / folder) for folder in ("src/reprise", "src/hydra_plugins")), str(TRAIN.parent))
+
+MOST_FILES, MOST_LINES = 8, 1_200
+MOST_FRAMES_OF_TRAINING = 4
+MOST_FRAMES = 14
+"""From the module of the script to `backward`."""
+
+PROGRAM = """
+import runpy, sys, torch
+backward = torch.Tensor.backward
+def noting(tensor, *arguments, **options):
+    frame, seen = sys._getframe(1), []
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(OURS):
+            seen.append(frame.f_code.co_qualname)
+        frame = frame.f_back
+    print("FRAMES", *seen, file=sys.stderr)
+    backward(tensor, *arguments, **options)
+torch.Tensor.backward = noting
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def files_of_the_walk() -> list[Path]:
+    return [REPOSITORY / name for name in re.findall(r"^\d+\. `(src/\S+\.py)`", PAGE.read_text("utf-8"), re.MULTILINE)]
+
+
+def test_one_step_is_read_in_a_few_short_files() -> None:
+    files = files_of_the_walk()
+    assert len(files) > 5
+    assert len(files) <= MOST_FILES
+    assert sum(len(file.read_text("utf-8").splitlines()) for file in files) <= MOST_LINES
+
+
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+def test_few_frames_lie_between_the_loop_and_a_backward_pass(
+    num_microbatches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backward, seen = Tensor.backward, []
+
+    def noting(tensor: Tensor, *arguments: Any, **options: Any) -> None:
+        seen.append([frame for frame in frames() if frame[0].startswith(OURS)])
+        backward(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "backward", noting)
+    overrides = (f"output_dir={tmp_path}", "training.max_steps=2", f"training.gradient_accumulation={num_microbatches}")
+    train(compose(*TINY, *overrides))
+    assert len(seen) == 2 * num_microbatches
+    for stack in seen:
+        names = [name for _, name in stack]
+        assert len(names[: names.index("Loop.run") + 1]) <= MOST_FRAMES_OF_TRAINING, names
+        assert {file for file, _ in stack[: names.index("Loop.run") + 1]} <= set(map(str, files_of_the_walk()))
+
+
+def test_few_frames_lie_between_the_script_and_a_backward_pass(tmp_path: Path) -> None:
+    arguments = [*TINY, f"output_dir={tmp_path}", "training.max_steps=1"]
+    start = f"import sys; sys.argv = {[str(TRAIN), *arguments]!r}; OURS = {OURS!r}"
+    done = subprocess.run([sys.executable, "-c", start + PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("FRAMES")]
+    assert 5 < len(line.split()) - 1 <= MOST_FRAMES, line
+
+
+def frames() -> Iterator[tuple[str, str]]:
+    """Yield file and function of all frames, the innermost first."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield frame.f_code.co_filename, frame.f_code.co_qualname
+        frame = frame.f_back  # type: ignore[assignment]
