@@ -1,7 +1,6 @@
 """`docs/engine/one-step.md` walks through one training step; it is short, and true."""
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,23 +18,6 @@ OURS = (*(str(REPOSITORY / folder) for folder in ("src/reprise", "src/hydra_plug
 
 MOST_FILES, MOST_LINES = 8, 1_200
 MOST_FRAMES_OF_TRAINING = 4
-MOST_FRAMES = 14
-"""From the module of the script to `backward`."""
-
-PROGRAM = """
-import runpy, sys, torch
-backward = torch.Tensor.backward
-def noting(tensor, *arguments, **options):
-    frame, seen = sys._getframe(1), []
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(OURS):
-            seen.append(frame.f_code.co_qualname)
-        frame = frame.f_back
-    print("FRAMES", *seen, file=sys.stderr)
-    backward(tensor, *arguments, **options)
-torch.Tensor.backward = noting
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 def files_of_the_walk() -> list[Path]:
@@ -67,15 +49,6 @@ def test_few_frames_lie_between_the_loop_and_a_backward_pass(
         names = [name for _, name in stack]
         assert len(names[: names.index("Loop.run") + 1]) <= MOST_FRAMES_OF_TRAINING, names
         assert {file for file, _ in stack[: names.index("Loop.run") + 1]} <= set(map(str, files_of_the_walk()))
-
-
-def test_few_frames_lie_between_the_script_and_a_backward_pass(tmp_path: Path) -> None:
-    arguments = [*TINY, f"output_dir={tmp_path}", "training.max_steps=1"]
-    start = f"import sys; sys.argv = {[str(TRAIN), *arguments]!r}; OURS = {OURS!r}"
-    done = subprocess.run([sys.executable, "-c", start + PROGRAM], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("FRAMES")]
-    assert 5 < len(line.split()) - 1 <= MOST_FRAMES, line
 
 
 def frames() -> Iterator[tuple[str, str]]:
