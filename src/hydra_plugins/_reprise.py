@@ -73,7 +73,7 @@ class OptunaSweeper(Sweeper):
         self._parser = OverridesParser.create(hydra_context.config_loader)
         launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
         if not isinstance(launcher, SweepLauncher):
-            raise InputError("hydra/launcher: a search takes one of those in configs/hydra/launcher")
+            raise InputError("hydra/launcher: a search takes one of those in src/reprise/configs/hydra/launcher")
         self._launcher = launcher
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:

@@ -96,7 +96,7 @@ def test_a_removed_key_names_what_removed_it(override: str, last: str) -> None:
     found = explained("callbacks.progress.seconds", "experiment=base", override)
     assert found.value == last
     assert [setting.place for setting in found.settings] == [
-        line("configs/callbacks/default.yaml", "seconds:"),
+        line("src/reprise/configs/callbacks/default.yaml", "seconds:"),
         f"command line: {override}",
     ]
 

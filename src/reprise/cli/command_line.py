@@ -118,12 +118,14 @@ def _run_hydra(task: Callable[..., object], config_dir: Path) -> None:
     from yaml import YAMLError
 
     from reprise.cli.composing import CONFIG_NAME, validated
+    from reprise.cli.engine_configs import make_findable
     from reprise.cli.job_configs import check_sweep
     from reprise.cli.mending import mended
     from reprise.cli.mistakes import explain
     from reprise.cli.overrides import with_texts_quoted
     from reprise.config.composed import Composed
 
+    make_findable()
     typed, failures = list(sys.argv), []
     arguments = get_args_parser().parse_args()
     if arguments.multirun and (size := find_processes().size) > 1:

@@ -14,6 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reprise.cli.engine_configs import make_findable
 from reprise.cli.mistakes import explain
 from reprise.cli.origins import find, origin, sources
 from reprise.cli.overrides import is_group, missing_part, parse, with_texts_quoted
@@ -188,6 +189,7 @@ def _with_origin(problem: Problem, overrides: Sequence[str]) -> Problem:
 
 def initialized(config_dir: Path) -> initialize_config_dir:
     """Return the context in which Hydra composes files of `config_dir`."""
+    make_findable()
     return initialize_config_dir(str(config_dir), version_base="1.3", job_name=CONFIG_NAME)
 
 

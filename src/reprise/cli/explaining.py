@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprise.cli.composing import CONFIG_NAME
+from reprise.cli.composing import CONFIG_NAME, initialized
 from reprise.cli.mending import mended
 from reprise.cli.mistakes import explain
 from reprise.cli.origins import Source, find, sources
@@ -78,11 +78,11 @@ def explain_key(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Ex
 
 
 def _explain(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Explanation]:
-    with initialize_config_dir(str(config_dir), version_base="1.3", job_name=CONFIG_NAME):
+    with initialized(config_dir):
         config = compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         del config._content["hydra"]  # type: ignore[union-attr]
-        places = _Places(config_dir, overrides, GlobalHydra.instance().config_loader())
+        places = _Places(overrides, GlobalHydra.instance().config_loader())
         explanations: list[Explanation] = []
         waiting = _keys(config, key)
         for leaf in waiting:
@@ -125,8 +125,7 @@ def _default(key: str) -> list[Setting]:
 class _Places:
     """All files and overrides that a config was made of."""
 
-    def __init__(self, config_dir: Path, overrides: Sequence[str], loader: ConfigLoader) -> None:
-        self._directory = config_dir
+    def __init__(self, overrides: Sequence[str], loader: ConfigLoader) -> None:
         self._overrides = parse(overrides)
         self._loader = loader
         self._sources = list(sources(overrides, CONFIG_NAME, loader))[::-1]
@@ -139,7 +138,7 @@ class _Places:
         for source in self._sources:
             value, set_key = _said(source, key)
             if value is not None:
-                line = self._line(source, set_key)
+                line = _line(source, set_key)
                 yield Setting(value, source.name + (f":{line}" if line else ""), self._chosen_by(source))
         for override in self._overrides:
             value = self._overridden(override, key)
@@ -164,30 +163,31 @@ class _Places:
         return show(OmegaConf.to_object(OmegaConf.create([value]))[0])  # type: ignore[index]
 
     def _chosen_by(self, source: Source) -> str:
-        path = source.name.partition("/")[2].removesuffix(".yaml")
-        default: ResultDefault = self._defaults[path]
-        group = path.rpartition("/")[0]
+        default: ResultDefault = self._defaults[source.config_path]
+        group = source.config_path.rpartition("/")[0]
         choice = self._choices.get(group)
         if choice is not None and choice.external_override:
             line = next(o.input_line for o in reversed(self._overrides) if o.key_or_group == group)
             return f"chosen by {line}"
         by = choice.containing_config_path if choice is not None else default.parent
-        return "" if default.primary or by is None else f"chosen in {self._directory.name}/{by}.yaml"
+        if default.primary or by is None:
+            return ""
+        return f"chosen in {next(other.name for other in self._sources if other.config_path == by)}"
 
-    def _line(self, source: Source, key: str) -> int | None:
-        """Return the line of a file in which it sets a key, from 1."""
-        path = self._directory.parent / source.name
-        if not path.is_file():
+
+def _line(source: Source, key: str) -> int | None:
+    """Return the line of a file in which it sets a key, from 1."""
+    if not source.path.is_file():
+        return None
+    node: Any = yaml.compose(source.path.read_text(encoding="utf-8"))
+    line = None
+    for part in filter(None, key.removeprefix(source.package).split(".")):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        name, node = next(((name, value) for name, value in pairs if name.value == part), (None, None))
+        if name is None:
             return None
-        node: Any = yaml.compose(path.read_text(encoding="utf-8"))
-        line = None
-        for part in filter(None, key.removeprefix(source.package).split(".")):
-            pairs = node.value if isinstance(node, yaml.MappingNode) else []
-            name, node = next(((name, value) for name, value in pairs if name.value == part), (None, None))
-            if name is None:
-                return None
-            line = name.start_mark.line + 1
-        return line
+        line = name.start_mark.line + 1
+    return line
 
 
 def _said(source: Source, key: str) -> tuple[str | None, str]:

@@ -9,6 +9,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from reprise.cli.engine_configs import shown
 from reprise.cli.overrides import is_group, parse
 from reprise.config.secrets import hidden_in_text
 
@@ -28,6 +29,10 @@ class Source:
     """One config file, and where in the config it stands."""
 
     name: str
+    """As messages show it, such as `configs/training/default.yaml`."""
+    path: Path
+    config_path: str
+    """Its group and name, such as `training/default`."""
     package: str
     config: DictConfig
 
@@ -52,8 +57,9 @@ def sources(overrides: Sequence[str], config_name: str, loader: ConfigLoader) ->
             continue
         source = loader.repository.load_config(default.config_path)  # type: ignore[attr-defined]
         if source is not None and isinstance(source.config, DictConfig):
-            directory = Path(source.path.removeprefix("file://")).name
-            yield Source(f"{directory}/{default.config_path}.yaml", default.package or "", source.config)
+            directory, config_path = Path(source.path.removeprefix("file://")), default.config_path
+            path = directory / f"{config_path}.yaml"
+            yield Source(shown(directory, config_path), path, config_path, default.package or "", source.config)
 
 
 def _covers(prefix: str, key: str) -> bool:
