@@ -15,16 +15,14 @@ from reprise.errors import InputError
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCHEMAS = REPOSITORY / ".vscode" / "schemas"
 OWN = REPOSITORY / ".vscode" / "own_targets.json"
-ENGINE_CONFIGS = REPOSITORY / "tests" / "reprise" / "configs"
-ENGINE_PACKAGES = ("reprise.", "torch.", "optuna.")
+ENGINE_CONFIGS = REPOSITORY / "src" / "reprise" / "configs"
 
 
 def main() -> None:
     from reprise.config.json_schema import own_schema, schemas, targets_in
 
     if sys.argv[1:] == ["--engine"]:
-        targets = [path for path in targets_in(ENGINE_CONFIGS) if path.startswith(ENGINE_PACKAGES)]
-        for name, schema in schemas(targets).items():
+        for name, schema in schemas(targets_in(ENGINE_CONFIGS)).items():
             write(SCHEMAS / name, schema)
     elif sys.argv[1:]:
         raise InputError(f"expected no argument, or --engine, got {' '.join(sys.argv[1:])}")

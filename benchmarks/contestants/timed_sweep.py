@@ -31,13 +31,15 @@ def train_timed(composed):  # type: ignore[no-untyped-def]
 
 
 def compose_seconds() -> float:
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
+
+    from reprise.cli.composing import initialized
 
     GlobalHydra.instance().clear()
     lines = [line for line in overrides if not line.startswith("-") and not line.startswith("seed=")]
     seconds = []
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="train"):
+    with initialized(CONFIGS):
         for seed in range(10):
             began = time.process_time()
             compose("train", overrides=[*lines, f"seed={seed}"], return_hydra_config=True)
@@ -53,6 +55,9 @@ try:
     else:
         import hydra
 
+        from reprise.cli.engine_configs import make_findable
+
+        make_findable()
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(lambda config: None)()
 finally:
     facts = {"outside": state_of_process()["cpu"] - sum(inside), "job": statistics.median(inside)}

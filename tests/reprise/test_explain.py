@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import CONFIGS, EXPLAIN, TESTS, compose
+from tiny_runs import CONFIGS, ENGINE_CONFIGS, EXPLAIN, REPOSITORY, TESTS, compose
 
+from reprise.cli.composing import compose_and_validate
 from reprise.cli.explaining import Explanation, explain_key
 from reprise.config.checking import show
 from reprise.errors import ConfigError, InputError
@@ -20,9 +21,13 @@ def explained(key: str, *overrides: str, configs: Path = CONFIGS) -> Explanation
     return explain_key(configs, key, overrides)[0]
 
 
+def place(file: str) -> Path:
+    return (REPOSITORY if file.startswith("src/") else TESTS) / file
+
+
 def line(file: str, text: str) -> str:
     """Return FILE:LINE of the only line that begins with `text`."""
-    lines = (TESTS / file).read_text().splitlines()
+    lines = place(file).read_text().splitlines()
     (number,) = [i for i, found in enumerate(lines, start=1) if found.strip().startswith(text)]
     return f"{file}:{number}"
 
@@ -68,7 +73,7 @@ def test_every_line_named_is_where_the_key_stands() -> None:
     for explanation in explain_key(CONFIGS, "training", ("experiment=base",)):
         for setting in explanation.settings:
             file, _, number = setting.place.partition(":")
-            text = (TESTS / file).read_text().splitlines()[int(number) - 1]
+            text = place(file).read_text().splitlines()[int(number) - 1]
             assert text.strip().startswith(f"{explanation.key.rpartition('.')[2]}:")
             num_lines += 1
     assert num_lines > 20
@@ -148,3 +153,20 @@ def test_the_command_prints_the_chain_and_imports_no_torch(tmp_path: Path) -> No
     place = line("configs/train.yaml", "seed:")
     assert done.stdout == f"seed = 3\n  42  {place}\n  3   command line: seed=3\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_the_same_name_wins_over_that_of_the_engine_and_is_named(tmp_path: Path) -> None:
+    configs = tmp_path / "configs"
+    shutil.copytree(CONFIGS, configs)
+    (configs / "callbacks").mkdir()
+    text = (ENGINE_CONFIGS / "callbacks" / "default.yaml").read_text().replace("seconds: 10.0", "seconds: 11.0")
+    (configs / "callbacks" / "default.yaml").write_text(f"# mine\n{text}")
+    found = explained("callbacks.progress.seconds", "experiment=base", configs=configs)
+    assert found.value == "11.0"
+    number = next(n for n, row in enumerate(text.splitlines(), 2) if "seconds:" in row)
+    assert [setting.place for setting in found.settings] == [f"configs/callbacks/default.yaml:{number}"]
+    # The others are still the engine's, and a mistake in a file names the file that it stands in.
+    assert explained("tracker", "experiment=base", "tracker=none", configs=configs).value == "{}"
+    (configs / "callbacks" / "default.yaml").write_text(text.replace("seconds: 11.0", "second: 11.0"))
+    with pytest.raises(ConfigError, match=r"callbacks\.progress\.second \(configs/callbacks/default\.yaml\)"):
+        compose_and_validate(configs, ["experiment=base"])

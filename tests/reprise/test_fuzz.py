@@ -119,7 +119,7 @@ def files(draw: st.DrawFn) -> tuple[str, str]:
             ]
         )
     )
-    lines = (CONFIGS / name).read_text().splitlines()
+    lines = CONFIG_FILES[name].read_text().splitlines()
     for _ in range(draw(st.integers(1, 2))):
         place = draw(st.integers(0, len(lines) - 1))
         line, value = lines[place], draw(st.sampled_from(VALUES))
@@ -206,8 +206,9 @@ def check_command(given: tuple[str, ...]) -> None:
 def check_file(name: str, text: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         configs = Path(shutil.copytree(CONFIGS, Path(scratch) / "configs"))
+        (configs / name).parent.mkdir(parents=True, exist_ok=True)
         (configs / name).write_text(text)
-        keys = re.findall(r"\w+(?=:)", (CONFIGS / name).read_text() + text)  # one that was taken out may be missing
+        keys = re.findall(r"\w+(?=:)", CONFIG_FILES[name].read_text() + text)  # one that was taken out may be missing
         names = (Path(name).name, name.removesuffix(".yaml"), *keys)
         assert attempt((*QUICK, "output_dir=outputs"), names, configs) == [], text
 

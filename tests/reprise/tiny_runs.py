@@ -15,6 +15,7 @@ from reprise.config.composed import Composed
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parents[1]
 CONFIGS = TESTS / "configs"
+ENGINE_CONFIGS = REPOSITORY / "src" / "reprise" / "configs"
 TRAIN, EXPLAIN = TESTS / "scripts" / "train.py", TESTS / "scripts" / "explain.py"
 """The scripts with the configs and the code of the tests, for what needs a process of its own."""
 
@@ -40,12 +41,12 @@ TINY = (
 )
 
 
-CONFIG_FILES = sorted(
-    Path(folder, name).relative_to(CONFIGS).as_posix()
-    for folder, _, names in os.walk(CONFIGS, followlinks=True)
-    for name in names
-    if name.endswith(".yaml")
-)
+CONFIG_FILES = {
+    path.relative_to(directory).as_posix(): path
+    for directory in (ENGINE_CONFIGS, CONFIGS)
+    for path in sorted(directory.rglob("*.yaml"))
+}
+"""Every config file that Hydra finds here, by its name in the search path."""
 
 
 def compose(*overrides: str) -> Composed:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from tiny_runs import CONFIGS, compose
+from tiny_runs import CONFIGS, ENGINE_CONFIGS, compose
 
 from reprise.cli.composing import compose_and_validate
 from reprise.cli.job_configs import check_sweep
@@ -42,7 +42,7 @@ def test_every_experiment_file_composes_and_is_valid(experiment: str) -> None:
     "group", ["callbacks", "metrics", "tracker", "training/optimizer", "training/scheduler", "debug"]
 )
 def test_every_option_of_a_group_can_be_chosen(group: str) -> None:
-    for path in sorted((CONFIGS / group).glob("*.yaml")):
+    for path in sorted((ENGINE_CONFIGS / group).glob("*.yaml")):
         warmup = ["training.warmup_steps=0"] if path.stem == "constant" else []
         monitor = ["training.monitor=val/loss"] if group == "metrics" else []
         option = f"[default,{path.stem}]" if group == "callbacks" else path.stem

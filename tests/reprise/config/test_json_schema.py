@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from tiny_runs import CONFIG_FILES, CONFIGS, REPOSITORY
+from tiny_runs import CONFIG_FILES, CONFIGS, ENGINE_CONFIGS, REPOSITORY
 
 from reprise.config.json_schema import own_schema, schemas, targets_in
 
 jsonschema = pytest.importorskip("jsonschema")
 
 FILES = [name for name in CONFIG_FILES if not name.startswith("hydra/")]
-ENGINE = [path for path in targets_in(CONFIGS) if not path.startswith("tiny.")]
+ENGINE = targets_in(ENGINE_CONFIGS)
 OWN = "tiny.hugging_face.build_vit"
 
 
@@ -57,8 +57,8 @@ def test_a_target_of_ones_own_is_completed_wherever_it_stands_and_changes_no_sch
 @pytest.mark.parametrize("name", FILES)
 def test_every_config_file_is_valid_for_the_editor(name: str) -> None:
     # Read as YAML 1.2 does, where 1e-4 is a number.
-    values = OmegaConf.to_container(OmegaConf.load(CONFIGS / name), resolve=False)
-    for schema in schemas_of(CONFIGS / name):
+    values = OmegaConf.to_container(OmegaConf.load(CONFIG_FILES[name]), resolve=False)
+    for schema in schemas_of(CONFIG_FILES[name]):
         jsonschema.Draft7Validator.check_schema(schema)
         jsonschema.Draft7Validator(schema).validate(values)
 

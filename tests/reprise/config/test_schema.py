@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_runs import CONFIGS, TINY, compose
+from tiny_runs import CONFIG_FILES, CONFIGS, TINY, compose
 
 from reprise.config import ExperimentConfig, ModelConfig, TrainingConfig
 from reprise.config.schema import name_problem, text_keys
@@ -43,7 +43,7 @@ def test_the_defaults_of_the_yaml_files_and_of_the_schema_are_the_same() -> None
             for item in yaml.safe_load((CONFIGS / "training/default.yaml").read_text())["defaults"]
             if name in item
         ]
-        target = yaml.safe_load((CONFIGS / f"training/{name}/{choice}.yaml").read_text())["_target_"]
+        target = yaml.safe_load(CONFIG_FILES[f"training/{name}/{choice}.yaml"].read_text())["_target_"]
         assert target == schema["training"][name]["_target_"]
 
 
