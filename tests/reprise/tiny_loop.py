@@ -171,7 +171,8 @@ def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> R
         state = load_checkpoint(directory.last_checkpoint, loop.model, loop.optimizer, loop.scheduler)
         loop.load_state_dict(state["loop_state"])
         for name, callback in callbacks.items():
-            callback.load_state_dict(state["callback_states"][name])
+            if name in state["callback_states"]:
+                callback.load_state_dict(state["callback_states"][name])
     for callback in callbacks.values():
         callback.on_train_start(run)
     return run

@@ -63,10 +63,13 @@ class Callback:
         """The run directory exists and is locked. There is no data and no model yet."""
 
     def on_train_start(self, run: Run) -> None:
-        """Everything is built and, where the run is resumed, restored; the next step follows, if any is left."""
+        """All is built and restored, and the first step of this attempt follows; `run.loop.step` are done already.
+
+        Called for every attempt: of a new run and of a resumed one, also if it was resumed mid-epoch.
+        """
 
     def on_epoch_start(self, run: Run) -> None:
-        """An epoch begins; not announced when one is carried on with in the middle."""
+        """An epoch begins. A run that is resumed mid-epoch begins none."""
 
     def on_step_end(self, run: Run) -> None:
         """`run.loop.step` optimizer steps are done."""

@@ -19,26 +19,14 @@ class Anomalies(Callback):
 
     def __init__(self) -> None:
         self._was_enabled = torch.is_anomaly_enabled()
-        self._run: Run | None = None
 
-    def on_run_start(self, run: Run) -> None:
-        self._run = run
+    def on_train_start(self, run: Run) -> None:
         torch.autograd.set_detect_anomaly(True)
-
-    def on_epoch_start(self, run: Run) -> None:
-        self._watch()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._watch()
+        for name, module in run.model.named_modules():
+            module.register_forward_hook(self._check(name or "the model", run))
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         torch.autograd.set_detect_anomaly(self._was_enabled)
-
-    def _watch(self) -> None:
-        if self._run is not None:
-            for name, module in self._run.model.named_modules():
-                module.register_forward_hook(self._check(name or "the model", self._run))
-            self._run = None
 
     def _check(self, name: str, run: Run) -> Any:
         def check(module: nn.Module, inputs: Any, output: Any) -> None:

@@ -34,18 +34,18 @@ class LiveView:
             TextColumn("{task.fields[loss]}"),
             expand=True,
         )
-        self._tasks: tuple[TaskID, TaskID] | None = None
+        self._tasks: tuple[TaskID, TaskID]
         self._loss_shown = 0.0
         self._live = Live(self._progress, refresh_per_second=5, transient=True)
         self._live.start()
 
+    def show_start(self, loop: Loop) -> None:
+        self._tasks = (
+            self._progress.add_task("run", total=loop.total_steps, completed=loop.step, loss=""),
+            self._progress.add_task("epoch", total=loop.steps_per_epoch, loss=""),
+        )
+
     def show_step(self, loop: Loop) -> None:
-        if self._tasks is None:
-            num_before = loop.step - 1
-            self._tasks = (
-                self._progress.add_task("run", total=loop.total_steps, completed=num_before, loss=""),
-                self._progress.add_task("epoch", total=loop.steps_per_epoch, loss=""),
-            )
         run, epoch = self._tasks
         position = (loop.step - 1) % loop.steps_per_epoch + 1
         self._progress.update(run, completed=loop.step)

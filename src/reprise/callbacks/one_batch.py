@@ -23,15 +23,13 @@ class OneBatch(Callback):
 
     def __init__(self, below: PositiveFloat = 0.02) -> None:
         self._below = below
-        self._first: dict[str, Tensor] | None = None
+        self._first: dict[str, Tensor] = {}
         self._first_loss: float | None = None
         self._reached = False
 
-    def on_run_start(self, run: Run) -> None:
-        self._run = run
-
-    def on_epoch_start(self, run: Run) -> None:
-        self._prepare()
+    def on_train_start(self, run: Run) -> None:
+        self._first = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+        run.model.register_forward_pre_hook(_as_in_evaluation)
 
     def on_step_end(self, run: Run) -> None:
         loop = run.loop
@@ -51,7 +49,7 @@ class OneBatch(Callback):
         assert loop.loss is not None
         raise NotLearned(
             f"one batch: its loss went from {self._first_loss:.4g} to {float(loop.loss):.4g} in {loop.step} steps, and "
-            f"was expected below {self._below:g} (callbacks.one_batch.below). {self._advice()}"
+            f"was expected below {self._below:g} (callbacks.one_batch.below). {self._advice(run.model)}"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,17 +57,9 @@ class OneBatch(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._first_loss, self._reached = state["first_loss"], state["reached"]
-        self._prepare()
 
-    def _prepare(self) -> None:
-        if self._first is None:
-            model = self._run.model
-            self._first = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-            model.register_forward_pre_hook(_as_in_evaluation)
-
-    def _advice(self) -> str:
-        assert self._first is not None
-        still = [name for name, value in self._run.model.named_parameters() if value.equal(self._first[name])]
+    def _advice(self, model: nn.Module) -> str:
+        still = [name for name, value in model.named_parameters() if value.equal(self._first[name])]
         if len(still) == len(self._first):
             return "No parameter moved: does the loss depend on them, and is the learning rate above 0?"
         moved = (

@@ -25,7 +25,7 @@ class Profile(Callback):
         self._wait, self._warmup, self._active = wait, warmup, active
         self._profiler: Any = None
 
-    def on_run_start(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         from torch import profiler
 
         self._run = run

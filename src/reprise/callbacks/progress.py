@@ -21,17 +21,20 @@ class Progress(Callback):
         self._view: Any = None
 
     def on_run_start(self, run: Run) -> None:
-        self._started = self._shown = time.monotonic()
-        self._first_step: int | None = None
         if self._live and sys.stdout.isatty():
             from reprise.callbacks.live_view import LiveView  # rich takes a fifth of a second
 
             self._view = LiveView()
 
+    def on_train_start(self, run: Run) -> None:
+        self._first_step, self._shown = run.loop.step, time.monotonic()
+        if self._view is not None:
+            self._view.show_start(run.loop)
+
     def on_step_end(self, run: Run) -> None:
         now = time.monotonic()
-        if self._first_step is None:
-            self._first_step, self._started = run.loop.step - 1, now
+        if run.loop.step == self._first_step + 1:
+            self._started = now  # the first step takes longer than the others
         if self._view is not None:
             self._view.show_step(run.loop)
         elif now - self._shown >= self._seconds:
@@ -58,7 +61,6 @@ class Progress(Callback):
             logger.info("best checkpoint (epoch %d): %s", run.results["epoch"], scores)
 
     def _time_left(self, run: Run) -> str:
-        assert self._first_step is not None
         num_steps = run.loop.step - self._first_step - 1
         if num_steps == 0:
             return "?"

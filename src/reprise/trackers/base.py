@@ -54,8 +54,8 @@ class Tracker(Callback, abc.ABC):
         self._last_sending = time.monotonic()
         self.failed = False
 
-    def on_step_end(self, run: Run) -> None:
-        self._find_length()  # lines behind the checkpoint were cut off by now, and none is written before the commit
+    def on_train_start(self, run: Run) -> None:
+        self._find_length()  # the lines after the checkpoint were cut off by now, and none is written yet
 
     def on_commit(self, run: Run) -> None:
         if time.monotonic() - self._last_sending > _SECONDS_BETWEEN_SENDINGS:

@@ -56,9 +56,8 @@ class RemoteTracker(Callback):
     def on_run_start(self, run: Run) -> None:
         self._start(run.directory, self._arguments)
 
-    def on_step_end(self, run: Run) -> None:
-        if not self._is_told:  # lines behind the last checkpoint were cut off by now
-            self._say("go")
+    def on_train_start(self, run: Run) -> None:
+        self._say("go")  # the lines after the last checkpoint were cut off by now
 
     def on_close(self, run: Run, outcome: Outcome) -> None:
         if self._is_told or outcome == "completed":

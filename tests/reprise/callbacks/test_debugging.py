@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from tiny_loop import end, make_run
 from tiny_runs import TINY, compose
 from torch import Tensor, nn
 
+from reprise.callbacks import Run
 from reprise.callbacks.anomalies import Anomalies
 from reprise.callbacks.one_batch import OneBatch
 from reprise.callbacks.profile import Profile
@@ -105,6 +107,25 @@ def test_the_module_whose_output_is_not_finite_is_named(tmp_path: Path) -> None:
         run.loop.run()
     end(run)
     assert not torch.is_anomaly_enabled()
+
+
+def test_a_callback_that_is_new_to_a_run_resumed_mid_epoch_is_in_place_at_its_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reprise.runs.train import resume, train
+
+    checked: list[int] = []
+
+    def check(self: Anomalies, name: str, run: Run) -> Any:
+        return lambda module, inputs, output: checked.append(run.loop.step)
+
+    monkeypatch.setattr(Anomalies, "_check", check)
+    run = train(compose(*TINY, "training.max_steps=2", f"output_dir={tmp_path}"))
+    assert not checked
+    resume(run, ["training.max_steps=3", "callbacks.anomalies={_target_: reprise.callbacks.anomalies.Anomalies}"])
+    assert checked[0] == 2
+    (events,) = [json.loads(line) for line in (run / "logs" / "metrics.jsonl").read_text().splitlines()][-1:]
+    assert (events["epoch"], events["step"]) == (1, 3)  # the epoch is not over yet
 
 
 def test_the_operation_whose_gradient_is_not_finite_is_named_with_its_line(tmp_path: Path) -> None:

@@ -46,12 +46,14 @@ class Checkpoints(Callback):
         self._step_of_best: int | None = None
         """Optimizer steps done at the best evaluation by the state in `last.pt`."""
 
-    def on_run_start(self, run: Run) -> None:
-        self._run = run
-
-    def on_epoch_start(self, run: Run) -> None:
-        if run.loop.step == 0:
-            self._warn_of_little_space()
+    def on_train_start(self, run: Run) -> None:
+        self._warn_of_little_space(run)
+        best, directory = run.loop.best, run.directory
+        if best is not None:
+            self._step_of_best = best.step
+        if best is not None and run.processes.is_first:
+            with contextlib.suppress(FileNotFoundError):
+                directory.replaced_best_checkpoint(best.step).replace(directory.best_checkpoint)
 
     def on_commit(self, run: Run) -> None:
         if not (due := self._due(run)):
@@ -109,28 +111,19 @@ class Checkpoints(Callback):
         if self._writer is not None and not run.stoppable.stops_at_once:
             self._writer.wait()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._warn_of_little_space()
-        best, directory = self._run.loop.best, self._run.directory
-        if best is not None:
-            self._step_of_best = best.step
-        if best is not None and self._run.processes.is_first:
-            with contextlib.suppress(FileNotFoundError):
-                directory.replaced_best_checkpoint(best.step).replace(directory.best_checkpoint)
-
     def _remove_old(self, directory: RunDirectory, epoch: int) -> None:
         """Remove the periodic checkpoints up to `epoch` that are more than are kept."""
         if self._keep is not None:
             for _, path in [old for old in directory.epoch_checkpoints() if old[0] <= epoch][: -self._keep]:
                 path.unlink()
 
-    def _warn_of_little_space(self) -> None:
-        loop = self._run.loop
+    def _warn_of_little_space(self, run: Run) -> None:
+        loop = run.loop
         num_epochs = -(-loop.total_steps // loop.steps_per_epoch)
         num_periodic = 0 if self._every_epochs is None else num_epochs // self._every_epochs
         # Best and last, the one that is being written, and the best one that it replaces.
         num_files = 4 + min(num_periodic, self._keep or num_periodic)
-        warn_of_little_space(self._run.directory.checkpoints, checkpoint_size(loop.model, loop.optimizer), num_files)
+        warn_of_little_space(run.directory.checkpoints, checkpoint_size(loop.model, loop.optimizer), num_files)
 
     def _due(self, run: Run) -> list[Path]:
         """Return what is to be written now. last.pt comes last: a run carries on from it, and the others are there."""

@@ -42,7 +42,7 @@ class FirstSteps(Callback):
         self.stage = "model, metrics, training: a validation batch through the model, and the making of the optimizer"
         return task
 
-    def on_epoch_start(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         self._begin_step()
 
     def on_step_end(self, run: Run) -> None:
