@@ -13,7 +13,7 @@ def main() -> None:
         "--trust", action="append", default=[], metavar="PACKAGE", help="a package outside src/ that the run needs"
     )
     options = parser.parse_args()
-    from reprise.runs.train import resume
+    from reprise.cli.resuming import resume
 
     print(resume(options.run_dir, options.overrides, options.trust))
 

@@ -1,4 +1,4 @@
-"""Computes metrics from predictions and labels, batch by batch. How they are recorded: `metrics_log`."""
+"""Computes metrics from predictions and labels, batch by batch. How they are recorded: `reprise.runs.metrics_log`."""
 
 import abc
 import math
@@ -13,15 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from reprise.randomness.addresses import bootstrap_generator
-from reprise.runs.metrics_log import MetricEntry, MetricsLogger, read_metrics
 
 __all__ = [
     "ClassificationMetrics",
     "LanguageModelMetrics",
     "Metric",
-    "MetricEntry",
-    "MetricsLogger",
-    "read_metrics",
     "weighted_sum",
 ]
 
@@ -63,7 +59,7 @@ class Metric(abc.ABC):
         """Return one record for each sample, in the order of the split, for `results/predictions.json`."""
         return []
 
-    def taken_in(self) -> dict[str, list[Any]]:
+    def batch_values(self) -> dict[str, list[Any]]:
         """Return the lists of `per_batch`, on the host."""
         return {name: [v.cpu() if isinstance(v, Tensor) else v for v in getattr(self, name)] for name in self.per_batch}
 

@@ -30,14 +30,16 @@ import reprise.runs.train
 import reprise.trackers.base
 import reprise.training.loading
 import reprise.training.loop
+from reprise.cli.resuming import resume
 from reprise.config.composed import Composed
 from reprise.errors import CheckpointError
+from reprise.files.content_hash import content_hash
 from reprise.metrics import ClassificationMetrics
 from reprise.optimization.schedules import Schedule
-from reprise.runs.checkpoint import content_hash, read_checkpoint
+from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.provenance import read_provenance
 from reprise.runs.run_directory import RunDirectory
-from reprise.runs.train import resume, train
+from reprise.runs.train import train
 from reprise.training.loop import Loop
 from reprise.training.step import OptimizerStep
 

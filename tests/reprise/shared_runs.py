@@ -26,13 +26,14 @@ from traced_runs import config_of
 import reprise.runs.train
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.cli.command_line import run_command
+from reprise.cli.resuming import resume
 from reprise.config import ExperimentConfig
 from reprise.config.composed import Composed
 from reprise.metrics import ClassificationMetrics
 from reprise.models import ModelOutput
 from reprise.runs.provenance import collect_provenance
 from reprise.runs.run_directory import RunDirectory
-from reprise.runs.train import resume, train
+from reprise.runs.train import train
 from reprise.training.loop import Loop
 
 _LIMIT = 120.0

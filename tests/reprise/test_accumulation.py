@@ -7,7 +7,7 @@ import torch
 from tiny_loop import Net, make_split
 from torch import Tensor, nn
 
-from reprise.runs.checkpoint import content_hash
+from reprise.files.content_hash import content_hash
 from reprise.training.accumulation import Accumulation, num_halvings
 from reprise.training.ordered_sums import has_order_of_one, sum_in_order
 from reprise.training.processes import Processes, Reduction

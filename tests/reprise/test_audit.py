@@ -14,10 +14,12 @@ from harness import EVERYTHING
 from safetensors.torch import load_file, save_file
 from tiny_runs import REPOSITORY, compose
 
+from reprise.cli.resuming import resume
 from reprise.errors import InputError
-from reprise.runs.checkpoint import content_hash, read_checkpoint
+from reprise.files.content_hash import content_hash
+from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import RunDirectory
-from reprise.runs.train import resume, train
+from reprise.runs.train import train
 from reprise.tools.audit import audit, audit_run
 from reprise.tools.checklist import check_run
 from reprise.tools.model_card import write_model_card

@@ -14,9 +14,10 @@ from torch import nn
 from reprise import load_checkpoint, save_checkpoint, set_seed
 from reprise.config import ExperimentConfig
 from reprise.errors import CheckpointError
+from reprise.files.content_hash import content_hash
 from reprise.optimization.schedules import CosineSchedule
 from reprise.randomness import restore_rng_state
-from reprise.runs.checkpoint import content_hash, plain, read_checkpoint
+from reprise.runs.checkpoint import plain, read_checkpoint
 
 CONTRACT = {
     *("epoch step model_state_dict optimizer_state_dict scheduler_state_dict metrics config").split(),

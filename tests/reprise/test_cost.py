@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from reprise.cli.resuming import resume
 from reprise.runs.cost import CostMeter
-from reprise.runs.train import resume
 
 CPU = torch.device("cpu")
 ATTEMPT = {"started": "2026-11-20T10:00:00+00:00", "ended": "2026-11-20T10:01:30+00:00"}

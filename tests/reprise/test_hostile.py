@@ -22,11 +22,12 @@ import yaml
 from tiny_runs import TINY, compose
 
 from reprise import from_pretrained, load_run
+from reprise.cli.resuming import resume
 from reprise.config import ExperimentConfig
 from reprise.errors import CheckpointError, ConfigError, Different, Failure, InputError
-from reprise.runs.checkpoint import content_hash, read_checkpoint
+from reprise.files.content_hash import content_hash
+from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import RunDirectory, open_run
-from reprise.runs.train import resume
 from reprise.tools.audit import audit_run
 from reprise.tools.compare import print_comparison
 from reprise.tools.evaluate import evaluate_run

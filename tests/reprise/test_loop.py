@@ -7,9 +7,10 @@ from tiny_loop import RecordedEvents, make_loop, make_split, validate, weights_h
 
 from reprise.data import TensorSplit
 from reprise.errors import NonFiniteError
+from reprise.files.content_hash import content_hash
 from reprise.optimization.schedules import ConstantSchedule
 from reprise.randomness import restore_rng_state
-from reprise.runs.checkpoint import content_hash, load_checkpoint, save_checkpoint
+from reprise.runs.checkpoint import load_checkpoint, save_checkpoint
 from reprise.training.cadence import num_steps_per_epoch, num_total_steps
 from reprise.training.loop import Best
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from reprise.files.content_hash import content_hash
 from reprise.optimization.optimizers import SGD, AdamW
 from reprise.optimization.parameter_groups import parameter_groups
-from reprise.runs.checkpoint import content_hash
 
 
 def test_weights_are_decayed_and_vectors_are_not():

@@ -14,10 +14,11 @@ from tiny_runs import TINY, TRAIN, compose
 from torch import Tensor, nn
 
 from reprise.callbacks import Callback, Outcome, Run
+from reprise.cli.resuming import resume
 from reprise.errors import ConfigError, InputError
 from reprise.metrics import Metric
 from reprise.models import ModelOutput
-from reprise.runs.train import resume, train
+from reprise.runs.train import train
 from reprise.tools.preflight import preflight
 from reprise.tools.preflight.findings import Findings
 

@@ -6,7 +6,8 @@ import torch
 
 from reprise import from_pretrained, load_run
 from reprise.errors import InputError
-from reprise.runs.checkpoint import content_hash, read_checkpoint
+from reprise.files.content_hash import content_hash
+from reprise.runs.checkpoint import read_checkpoint
 
 
 def test_a_run_opens_with_its_config(finished_run):

@@ -12,6 +12,7 @@ import pytest
 from tiny.images import load_images
 from tiny_runs import REPOSITORY, TINY, TRAIN, compose
 
+from reprise.cli.resuming import resume
 from reprise.config.secrets import (
     HIDDEN,
     hidden,
@@ -26,7 +27,7 @@ from reprise.errors import ConfigError, InputError
 from reprise.runs.provenance import credentials_in
 from reprise.runs.run_directory import RunDirectory
 from reprise.runs.saved_run import load_run
-from reprise.runs.train import resume, train
+from reprise.runs.train import train
 
 KEY, PASSWORD, FROM_ENVIRONMENT = "sk-8f31c09b", "hunter2secret", "gho_from_the_environment"
 used: list[tuple[str, str]] = []

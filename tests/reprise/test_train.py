@@ -14,13 +14,15 @@ import torch
 from harness import EVERYTHING, Instant, Trial, differences, run_facts, weights
 from tiny_runs import TINY, compose
 
+from reprise.cli.resuming import resume
 from reprise.config import ExperimentConfig
 from reprise.data import fingerprint
 from reprise.errors import CheckpointError, ConfigError, InputError, Interrupted, NonFiniteError
+from reprise.files.content_hash import content_hash
 from reprise.randomness import numpy_generator
-from reprise.runs.checkpoint import content_hash, read_checkpoint
+from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import RunDirectory
-from reprise.runs.train import resume, train
+from reprise.runs.train import train
 from reprise.training.loop import Loop
 
 TrainTiny = Callable[..., Path]

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from reprise.callbacks import Callback, CallbackEvents, Outcome, Run
 from reprise.data import TensorSplit, stack
+from reprise.files.content_hash import content_hash
 from reprise.metrics import ClassificationMetrics
 from reprise.models import ModelOutput
 from reprise.optimization.parameter_groups import parameter_groups
 from reprise.optimization.schedules import CosineSchedule
 from reprise.randomness import address, numpy_generator, seed_globals
-from reprise.runs.checkpoint import content_hash, load_checkpoint
+from reprise.runs.checkpoint import load_checkpoint
 from reprise.runs.run_directory import RunDirectory
 from reprise.training.accumulation import Accumulation
 from reprise.training.cadence import Cadence, num_total_steps

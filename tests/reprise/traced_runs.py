@@ -19,7 +19,7 @@ from tiny_parts import write_data
 import reprise.training.step
 from reprise.config import ExperimentConfig
 from reprise.config.composed import Composed
-from reprise.runs.checkpoint import content_hash
+from reprise.files.content_hash import content_hash
 from reprise.runs.run_directory import RunDirectory
 from reprise.runs.train import train
 from reprise.tools.reproduction.verdict import Verdict

@@ -109,8 +109,9 @@ def check_components(values: Mapping[str, Any]) -> list[Problem]:
 _NEEDED = {
     "run_layout": "it writes the config into the run directory",
     "checkpoints": "the best one is what is scored and exported",
+    "seeding": "it seeds the random generators and puts `deterministic` in force",
 }
-"""Callbacks without which no run can be completed."""
+"""Callbacks that no run can do without."""
 
 
 def _kind_problems(target: Callable[..., Any] | None, key: str, kind: str, method: str) -> Iterator[Problem]:

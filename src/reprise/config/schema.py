@@ -209,7 +209,7 @@ class ExperimentConfig:
         )
         return compare(first, second)
 
-    def with_open_as_in(self, saved: "ExperimentConfig") -> Self:
+    def with_resolved_values_of(self, saved: "ExperimentConfig") -> Self:
         """Return this config with what it leaves open, and a run resolves when it starts, as the run `saved` has it."""
         num_microbatches = self.training.num_microbatches or saved.training.num_microbatches
         training = replace(self.training, num_microbatches=num_microbatches)

@@ -19,7 +19,7 @@ _CODES = frozenset(getattr(errno, name) for name in _FAILURES if hasattr(errno, 
 
 
 @contextmanager
-def storage_failures_told(place: Path, state: Mapping[str, Any] | None = None) -> Iterator[None]:
+def translate_disk_errors(place: Path, state: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Turn what the operating system says about the disk under `place` into a message.
 
     `state`: what a checkpoint there is to hold. Any error about a file below `place` is one of the disk; about other

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from reprise.runs.checkpoint import content_hash
+from reprise.files.content_hash import content_hash
 
 
 @dataclass

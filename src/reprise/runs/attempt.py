@@ -14,7 +14,7 @@ from reprise.config.secrets import hidden_in_text
 from reprise.config.targets import build as build_target
 from reprise.data import counter_of, describe_data, fingerprint
 from reprise.errors import InputError, Interrupted, ProcessLost
-from reprise.files.disk import storage_failures_told
+from reprise.files.disk import translate_disk_errors
 from reprise.models import describe_model
 from reprise.optimization.parameter_groups import parameter_groups
 from reprise.runs.building import Task, build_task, choose_device, num_microbatches
@@ -56,7 +56,7 @@ def _attempt(run: Run, config: ExperimentConfig, build: Build) -> None:
     started: dict[str, Callback] = {}
     try:
         note = partial(record_determinism, directory.provenance) if run.processes.is_first else _forget
-        with storage_failures_told(directory.path), nondeterministic_operations_noted(note):
+        with translate_disk_errors(directory.path), nondeterministic_operations_noted(note):
             _carry_out(run, config, build, started)
     except BaseException as stopped_by:
         if run.processes.size > 1 and run.processes.is_first:

@@ -1,8 +1,6 @@
 """One file holds the whole state of a run: written whole or not at all, verified when read, and safe to load."""
 
 import dataclasses
-import hashlib
-import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from reprise.config.moved import with_current_targets
 from reprise.errors import CheckpointError
 from reprise.files.atomic_file import atomic_file
+from reprise.files.content_hash import content_hash
 from reprise.randomness import capture_rng_state
 
 _KEYS = (
@@ -209,42 +208,3 @@ _PLAIN = (bool, int, float, str, bytes)
 def _are_ints(values: list[Any] | tuple[Any, ...]) -> bool:
     # Random states are hundreds of them.
     return set(map(type, values)) <= {int}
-
-
-def content_hash(value: Any) -> str:
-    """Return the sha256 of tensors and plain values, in any nesting: of their content, never of a file's bytes.
-
-    Equal content on any device has an equal hash; the order of a mapping's keys counts.
-    """
-    digest = hashlib.sha256()
-    _feed(digest, value)
-    return digest.hexdigest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    kind = type(value)
-    if isinstance(value, float):
-        digest.update(b"float " + struct.pack("<d", value))
-    elif value is None or kind in _PLAIN:
-        text = value if kind is bytes else repr(value).encode()
-        digest.update(f"{kind.__name__} {len(text)} ".encode() + text)
-    elif isinstance(value, Tensor):
-        digest.update(f"tensor {value.dtype} {tuple(value.shape)} ".encode())
-        data = value.detach().cpu().contiguous()
-        if data.numel():
-            digest.update(data.reshape(-1).view(torch.uint8).numpy())
-    elif kind is dict or isinstance(value, Mapping):
-        digest.update(f"mapping {len(value)} ".encode())
-        for key, item in value.items():
-            _feed(digest, key)
-            _feed(digest, item)
-    elif isinstance(value, list | tuple):
-        digest.update(f"{kind.__name__} {len(value)} ".encode())
-        if _are_ints(value):
-            digest.update(repr(value).encode())
-        else:
-            for item in value:
-                _feed(digest, item)
-    else:
-        text = repr(value).encode()
-        digest.update(f"{kind.__name__} {len(text)} ".encode() + text)

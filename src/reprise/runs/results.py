@@ -8,10 +8,11 @@ import torch
 from reprise.data import Batch, on_device
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_json
+from reprise.files.content_hash import content_hash
 from reprise.files.json_values import at
 from reprise.randomness.addresses import generation_seed
 from reprise.runs.building import Task
-from reprise.runs.checkpoint import content_hash, load_checkpoint
+from reprise.runs.checkpoint import load_checkpoint
 from reprise.runs.run_directory import RunDirectory
 from reprise.text.suggestions import instead
 from reprise.training.finite_values import finite

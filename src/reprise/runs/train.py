@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 
 from reprise.callbacks import Run
-from reprise.cli.composing import with_overrides
 from reprise.config import ExperimentConfig
 from reprise.config.checking import show
 from reprise.config.composed import Composed
 from reprise.errors import ConfigError, InputError, Interrupted, Problem
-from reprise.files.disk import storage_failures_told
+from reprise.files.disk import translate_disk_errors
 from reprise.runs.attempt import attempt
 from reprise.runs.building import build_callbacks, choose_device, num_microbatches
 from reprise.runs.export import check_packages
@@ -38,9 +37,9 @@ def train(composed: Composed) -> Path:
     with stopped_by_signals(), processes.joined(choose_device(config.training.device, processes)):
         if not processes.is_first:
             return _take_part(processes)
-        with storage_failures_told(Path(config.output_dir)):
+        with translate_disk_errors(Path(config.output_dir)):
             directory, is_new = _create_or_find(config)
-        with storage_failures_told(directory.path), directory.locked():
+        with translate_disk_errors(directory.path), directory.locked():
             if directory.config.exists():
                 config = same_config(directory, config)
             try:
@@ -58,12 +57,11 @@ def train(composed: Composed) -> Path:
     return directory.path
 
 
-def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages: Sequence[str] = ()) -> Path:
-    """Carry on a run from its own saved config, with some keys changed, and return its directory.
+def resume(run_dir: str | Path, config: ExperimentConfig | None = None, trusted_packages: Sequence[str] = ()) -> Path:
+    """Resume a run from its own saved config, or from a changed one, and return its directory.
 
-    `overrides`: KEY=VALUE, as on the command line; what they change is recorded in `status.json`. `trusted_packages`:
-    packages beyond those under `src/` that the run's parts may be imported from; what the run directory says about that
-    is not believed.
+    `config`: the saved one with changes, which are recorded in `status.json`. `trusted_packages`: packages beyond those
+    under `src/` that the run's parts may be imported from; what the run directory says about that is not believed.
 
     Raises:
         InputError: if there is no run, or the changes cannot be carried out.
@@ -71,7 +69,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages:
     """
     directory, processes = open_run(run_dir), find_processes()
     saved = ExperimentConfig.load(directory.config)
-    config = with_overrides(saved, overrides, trusted_packages)
+    config = saved if config is None else config
     if config.preflight:
         raise InputError("preflight: is for scripts/train.py; what is resumed has run already")
     if config.training.num_microbatches == saved.training.num_microbatches and _num_samples(config) != _num_samples(
@@ -83,7 +81,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages:
     with stopped_by_signals(), processes.joined(choose_device(config.training.device, processes)):
         if not processes.is_first:
             return _take_part(processes)
-        with storage_failures_told(directory.path), directory.locked():
+        with translate_disk_errors(directory.path), directory.locked():
             _work_on(directory, config, built, (), {}, processes)
     return directory.path
 
@@ -196,7 +194,7 @@ def same_config(directory: RunDirectory, config: ExperimentConfig) -> Experiment
         ConfigError: with all differences.
     """
     saved = ExperimentConfig.load(directory.config)
-    asked = replace(config.with_open_as_in(saved), run_id=saved.run_id, sweep_id=saved.sweep_id)
+    asked = replace(config.with_resolved_values_of(saved), run_id=saved.run_id, sweep_id=saved.sweep_id)
     if differences := saved.differences(asked):
         raise ConfigError(
             [Problem(d.key, f"{show(d.first)} there, {show(d.second)} asked for") for d in differences],

@@ -82,9 +82,9 @@ def _joined(
     processes: Processes, metrics: Mapping[str, Metric], losses: list[Tensor], counts: list[int]
 ) -> tuple[list[Tensor], list[int]]:
     """Bring the shares of all processes together in the first one, metrics as well; return losses and counts."""
-    here = [loss.cpu() for loss in losses], counts, {name: metric.taken_in() for name, metric in metrics.items()}
+    here = [loss.cpu() for loss in losses], counts, {name: metric.batch_values() for name, metric in metrics.items()}
     shares = processes.at_first(here)
     if shares:
         for name, metric in metrics.items():
-            metric.join([taken_in[name] for *_, taken_in in shares])
+            metric.join([batch_values[name] for *_, batch_values in shares])
     return [loss for share in shares for loss in share[0]], [count for share in shares for count in share[1]]

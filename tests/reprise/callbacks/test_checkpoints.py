@@ -3,7 +3,8 @@ from tiny_loop import make_run
 
 from reprise.callbacks import Callback
 from reprise.errors import NonFiniteError
-from reprise.runs.checkpoint import HostCopy, content_hash, read_checkpoint
+from reprise.files.content_hash import content_hash
+from reprise.runs.checkpoint import HostCopy, read_checkpoint
 from reprise.runs.persisters.checkpoints import Checkpoints
 
 

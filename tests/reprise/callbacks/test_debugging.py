@@ -112,7 +112,8 @@ def test_the_module_whose_output_is_not_finite_is_named(tmp_path: Path) -> None:
 def test_a_callback_that_is_new_to_a_run_resumed_mid_epoch_is_in_place_at_its_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from reprise.runs.train import resume, train
+    from reprise.cli.resuming import resume
+    from reprise.runs.train import train
 
     checked: list[int] = []
 

@@ -3,8 +3,8 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+from reprise.cli.resuming import resume
 from reprise.runs.run_directory import RunDirectory
-from reprise.runs.train import resume
 
 
 def test_every_complete_run_has_its_plots_and_the_card_shows_them(finished_run: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tiny_loop import end, make_run
 
 from reprise.callbacks.progress import Progress
-from reprise.runs.checkpoint import content_hash
+from reprise.files.content_hash import content_hash
 
 
 @pytest.fixture

@@ -110,8 +110,8 @@ def test_a_callback_that_is_null_is_left_out() -> None:
     assert callback_targets({"callbacks": None, "tracker": {}}) == {}
 
 
-@pytest.mark.parametrize("name", ["run_layout", "checkpoints"])
-def test_a_callback_without_which_no_run_is_completed_cannot_be_left_out(base: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize("name", ["run_layout", "checkpoints", "seeding"])
+def test_a_callback_that_no_run_can_do_without_cannot_be_left_out(base: dict[str, Any], name: str) -> None:
     for callbacks in (
         base["callbacks"] | {name: None},
         {key: base["callbacks"][key] for key in {*base["callbacks"]} - {name}},

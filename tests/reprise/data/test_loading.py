@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from reprise.data import TensorSplit, stack
+from reprise.files.content_hash import content_hash
 from reprise.randomness import set_seed
-from reprise.runs.checkpoint import content_hash
 from reprise.training import loading, order
 from reprise.training.loading import Batches
 

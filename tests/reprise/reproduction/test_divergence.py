@@ -10,7 +10,7 @@ from traced_runs import (
     use_other_kernels,
 )
 
-from reprise.runs.checkpoint import content_hash
+from reprise.files.content_hash import content_hash
 from reprise.tools.reproduction.reproduce import judge
 
 

@@ -21,8 +21,8 @@ from traced_runs import (
     use_other_kernels,
 )
 
+from reprise.cli.resuming import resume
 from reprise.runs.run_directory import RunDirectory
-from reprise.runs.train import resume
 from reprise.tools.reproduction.reproduce import judge
 from reprise.training.loading import Batches
 

@@ -9,9 +9,10 @@ import recorded_parts  # noqa: F401 - trusted by name below
 import torch
 
 from reprise import load_run
+from reprise.cli.resuming import resume
 from reprise.config import ExperimentConfig
-from reprise.runs.checkpoint import content_hash, read_checkpoint
-from reprise.runs.train import resume
+from reprise.files.content_hash import content_hash
+from reprise.runs.checkpoint import read_checkpoint
 from reprise.tools.compare import compare_runs
 from reprise.tools.reproduction.recorded_code import find_clone, is_commit_here
 from reprise.tools.reproduction.reproduce import reproduce

@@ -89,7 +89,7 @@ class SweepLauncher(Launcher):
             if not run.config.exists():
                 continue
             saved, asked = ExperimentConfig.load(run.config), configs.config(overrides)
-            if differences := saved.differences(asked.with_open_as_in(saved)):
+            if differences := saved.differences(asked.with_resolved_values_of(saved)):
                 raise ConfigError(
                     [Problem(d.key, f"{show(d.first)} there, {show(d.second)} asked for") for d in differences],
                     f"the run {run.run_id!r} of this sweep exists with another config; choose another sweep_id",

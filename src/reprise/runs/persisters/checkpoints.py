@@ -9,7 +9,7 @@ from typing import Any
 from reprise.callbacks import Callback, Outcome, Run
 from reprise.config import PositiveInt
 from reprise.files.atomic_file import copy_file, keep, sync
-from reprise.files.disk import checkpoint_size, storage_failures_told, warn_of_little_space
+from reprise.files.disk import checkpoint_size, translate_disk_errors, warn_of_little_space
 from reprise.runs.checkpoint import HostCopy, gather_state, plain, write_checkpoint
 from reprise.runs.run_directory import RunDirectory
 from reprise.training.cadence import is_every
@@ -87,7 +87,7 @@ class Checkpoints(Callback):
             sync(directory.metrics_log)  # the state says how long it is
             first = due[0]
             for path in due:
-                with storage_failures_told(path, plain_state):
+                with translate_disk_errors(path, plain_state):
                     if path == directory.best_checkpoint and replaced is not None:
                         keep(path, replaced)
                     if path == first:

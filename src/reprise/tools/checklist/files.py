@@ -11,10 +11,11 @@ from torch import Tensor
 
 from reprise.config import ExperimentConfig
 from reprise.errors import CheckpointError
+from reprise.files.content_hash import content_hash
 from reprise.files.json_file import read_object
 from reprise.files.json_values import as_number, mapping_at, mappings_at
 from reprise.randomness import first_seed
-from reprise.runs.checkpoint import content_hash, read_checkpoint
+from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.metrics_log import MetricEntry, last_metrics
 from reprise.runs.run_directory import RunDirectory
 

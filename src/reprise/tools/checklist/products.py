@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 
 from reprise.config import ExperimentConfig
+from reprise.files.content_hash import content_hash
 from reprise.files.json_values import as_number
-from reprise.runs.checkpoint import content_hash
 from reprise.runs.metrics_log import read_metrics
 from reprise.tools.checklist.files import Failed, RunFiles, named
 from reprise.training.cadence import Cadence, is_every, num_steps_per_epoch

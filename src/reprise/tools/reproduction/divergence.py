@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from reprise.errors import CheckpointError, InputError
+from reprise.files.content_hash import content_hash
 from reprise.files.differences import compare
 from reprise.files.json_file import read_object
 from reprise.files.json_values import text_at
-from reprise.runs.checkpoint import content_hash, read_checkpoint
+from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.metrics_log import MetricEntry, read_metrics
 from reprise.runs.run_directory import RunDirectory
 from reprise.tools.reproduction.findings import CheckpointComparison, Findings, LineDifference, TensorDifference, shown
