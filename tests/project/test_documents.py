@@ -1,6 +1,6 @@
-"""What the template's documents speak of is there: their commands can be given, and the tests that they name exist.
+"""The template's documents are true: their commands compose, and the tests that they name exist.
 
-The documents speak of the worked examples, so `scripts/adopt.py` removes this file.
+The documents use the worked examples, so `scripts/adopt.py` removes this file.
 """
 
 import ast
@@ -19,6 +19,7 @@ from reprise.config.json_schema import own_schema, targets_in
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = REPOSITORY / "configs"
+EVIDENCE = REPOSITORY / "docs" / "engine" / "evidence.md"
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 COMMAND = re.compile(
     r"(?:python|--nproc-per-node \d+) scripts/(\w+\.py)"
@@ -76,18 +77,31 @@ def test_commands_of_the_documents_compose(page: str) -> None:
         check(script, arguments)
 
 
+def names_of_tests(page: Path) -> set[str]:
+    return set(re.findall(r"(?:tests/[\w/]*)?\btest_\w+(?:\.py|\*)?", page.read_text(encoding="utf-8")))
+
+
 def test_tests_that_documents_name_exist() -> None:
     files = {str(path.relative_to(REPOSITORY)): path for path in (REPOSITORY / "tests").rglob("test_*.py")}
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files.values()]
     there = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     pages = [page for page in DOCUMENTS if page.name != "start-a-project.md"]  # its tests are the reader's
-    named = {
-        name for page in pages for name in re.findall(r"(?:tests/[\w/]*)?\btest_\w+(?:\.py|\*)?", page.read_text())
-    }
-    assert len(named) > 150
+    named = {name for page in pages for name in names_of_tests(page)}
     ends = [name for name in named if name.endswith(".py")]
     assert [name for name in ends if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
     assert [name for name in named.difference(ends) if not any(fnmatchcase(one, name) for one in there)] == []
+
+
+def test_evidence_is_on_one_page_and_pages_for_users_name_no_test() -> None:
+    assert len(names_of_tests(EVIDENCE)) > 150
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    named = {page.name: names_of_tests(page) for page in pages if page.name != "start-a-project.md"}
+    assert {name: tests for name, tests in named.items() if tests} == {}
+
+
+def test_evidence_covers_every_page_for_users() -> None:
+    headings = "".join(line for line in EVIDENCE.read_text(encoding="utf-8").splitlines() if line.startswith("## "))
+    assert [page.name for page in (REPOSITORY / "docs").glob("*.md") if f"(../{page.name})" not in headings] == []
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
