@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reprise.cli.command_line import run_hydra
+from reprise.cli.hydra_command import run_hydra
 
 
 def task(composed):  # type: ignore[no-untyped-def]

@@ -49,7 +49,7 @@ def compose_seconds() -> float:
 
 try:
     if how == "reprise":
-        from reprise.cli.command_line import run_hydra
+        from reprise.cli.hydra_command import run_hydra
 
         run_hydra(train_timed, CONFIGS)
     else:

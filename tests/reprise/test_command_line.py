@@ -10,7 +10,8 @@ import pytest
 import yaml
 from tiny_runs import CONFIGS, ENGINE_CONFIGS, TINY, TRAIN
 
-from reprise.cli.command_line import run_command, run_hydra
+from reprise.cli.command_line import run_command
+from reprise.cli.hydra_command import run_hydra
 from reprise.config.composed import Composed
 from reprise.errors import ConfigError, InputError, Interrupted, Problem
 from reprise.runs.train import train

@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_runs import CONFIG_FILES, CONFIGS, TINY, compose
 
-from reprise.cli.command_line import run_hydra
+from reprise.cli.hydra_command import run_hydra
 from reprise.config.composed import Composed
 from reprise.runs.train import train
 

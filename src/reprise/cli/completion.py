@@ -4,12 +4,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from reprise.cli.composing import CONFIG_NAME, initialized
+from reprise.private_names.hydra import completions, without_program
 
 
 def print_completions(config_dir: Path) -> None:
@@ -17,10 +17,9 @@ def print_completions(config_dir: Path) -> None:
 
     The shell function is the one that `python scripts/train.py -sc install=bash` prints.
     """
-    key, space, overrides = BashCompletion.strip_python_or_app_name(os.environ["COMP_LINE"]).partition(" ")
+    key, space, overrides = without_program(os.environ["COMP_LINE"]).partition(" ")
     is_key = not space
     # What cannot be composed yet cannot be completed, and a shell is no place to say so.
     with suppress(HydraException, OmegaConfBaseException), initialized(config_dir):
-        completion = BashCompletion(GlobalHydra.instance().config_loader())
-        words = completion._query(config_name=CONFIG_NAME, line=key if is_key else overrides)
+        words = completions(GlobalHydra.instance().config_loader(), CONFIG_NAME, key if is_key else overrides)
         print(" ".join(word.removesuffix("=") if is_key else word for word in words))

@@ -23,6 +23,7 @@ from reprise.config.composed import Composed
 from reprise.config.schema import ExperimentConfig
 from reprise.config.secrets import hidden, hidden_in_text
 from reprise.errors import ConfigError, Problem
+from reprise.private_names.omegaconf import raw_value
 from reprise.text.suggestions import instead
 
 CONFIG_NAME = "train"
@@ -170,7 +171,7 @@ def _aimless_nulls(values: Mapping[str, Any], overrides: Sequence[str]) -> Itera
 def _repeats(problem: Problem, job: DictConfig, by_key: Mapping[str, Problem]) -> bool:
     """Return whether the value is only taken over from another key that has a problem itself."""
     _, node = find(job, problem.key)
-    match = re.fullmatch(r"\$\{([\w.]+)\}", str(node._value())) if node is not None else None
+    match = re.fullmatch(r"\$\{([\w.]+)\}", str(raw_value(node))) if node is not None else None
     return match is not None and match[1] != problem.key and match[1] in by_key
 
 

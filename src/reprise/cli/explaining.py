@@ -27,6 +27,7 @@ from reprise.config import ExperimentConfig
 from reprise.config.checking import show
 from reprise.errors import InputError
 from reprise.files.differences import compare
+from reprise.private_names.omegaconf import MISSING, raw_value
 
 _CANNOT_COMPOSE = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
@@ -81,7 +82,8 @@ def _explain(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Expla
     with initialized(config_dir):
         config = compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
-        del config._content["hydra"]  # type: ignore[union-attr]
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
         places = _Places(overrides, GlobalHydra.instance().config_loader())
         explanations: list[Explanation] = []
         waiting = _keys(config, key)
@@ -101,7 +103,7 @@ def _explain(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Expla
 def _keys(config: DictConfig, key: str) -> list[str]:
     """Return the key, or those in it if it is a section that is not empty."""
     found, node = find(config, key)
-    if not found or not isinstance(node, DictConfig) or node._is_none() or not node:
+    if not found or not isinstance(node, DictConfig) or raw_value(node) is None or not node:
         return [key]
     leaves = compare({}, {key: OmegaConf.to_container(node, resolve=False)})
     return [leaf.key for leaf in leaves if leaf.key]
@@ -202,7 +204,7 @@ def _said(source: Source, key: str) -> tuple[str | None, str]:
             continue
         _, node = find(source.config, name.removeprefix(source.package).lstrip("."))
         if name == key:
-            return show(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value()), name
-        is_section = isinstance(node, DictConfig) and not node._is_none() and not node._is_missing()
-        return (None if is_section else f"removed ({name}: {show(node._value())})"), name
+            return show(OmegaConf.to_container(node) if OmegaConf.is_config(node) else raw_value(node)), name
+        is_section = isinstance(node, DictConfig) and raw_value(node) not in (None, MISSING)
+        return (None if is_section else f"removed ({name}: {show(raw_value(node))})"), name
     return None, key

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from reprise.cli.engine_configs import shown
 from reprise.cli.overrides import is_group, parse
 from reprise.config.secrets import hidden_in_text
+from reprise.private_names.omegaconf import node_of, raw_value
 
 
 def origin(key: str, overrides: Sequence[str], config_name: str, loader: ConfigLoader) -> str | None:
@@ -42,7 +43,7 @@ class Source:
     def sets(self, key: str) -> bool:
         """Return whether there is a value other than null."""
         found, node = self._find(key)
-        return found and not (node is None or node._is_none())
+        return found and not (node is None or raw_value(node) is None)
 
     def _find(self, key: str) -> tuple[bool, Any]:
         if not (self.package == "" or _covers(self.package, key)):
@@ -70,7 +71,7 @@ def find(config: Any, key: str) -> tuple[bool, Any]:
     """Return whether `config` has the dotted `key`, and its node, which is not resolved."""
     node = config
     for part in filter(None, key.split(".")):
-        if not isinstance(node, DictConfig) or part not in node._content:  # type: ignore[operator]
+        if not isinstance(node, DictConfig) or part not in list(node.keys()):
             return False, None
-        node = node._get_node(part)
+        node = node_of(node, part)
     return True, node

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from reprise.config.schema import text_keys
 from reprise.errors import Problem
+from reprise.private_names.omegaconf import node_of
 from reprise.text.suggestions import instead, unknown
 
 _ASSIGNMENT = re.compile(r"(?P<key>\+{0,2}(?P<name>[\w.]+))=(?P<value>.*)", re.DOTALL)
@@ -102,7 +103,7 @@ def missing_part(config: DictConfig, key: str, sign: str = "") -> str | None:
         known = [str(name) for name in section] if isinstance(section, DictConfig) else []
         if part not in known:
             return unknown(part, known, sign + "".join(f"{above}." for above in parts[:position]))
-        section = section._get_node(part)
+        section = node_of(section, part)
     return None
 
 
