@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from reprise.cli.sweep.job import record, run_id_of
 from reprise.cli.sweep.launching import completed
 from reprise.runs.run_directory import create_or_open_sweep
 from reprise.tools.sweep.documents import write_summary
+from reprise.tools.sweep.job_record import record_job, run_id_of
 
 NUM_SEEDS, NUM_MEASURED = 5, 200
 METRICS = [f"{split}/{name}" for split in ("val", "test") for name in ("loss", "accuracy", "macro_f1")]
@@ -48,7 +48,9 @@ def main(report: str, outputs: str, num_jobs: int) -> None:
     found = {
         "complete": median_seconds(lambda number: completed(directory, run_ids[number % num_jobs])),
         "summary": seconds(lambda: write_summary(directory)) / num_jobs,
-        "record": median_seconds(lambda number: record(directory, f"more-{number}", ["seed=1"], "failed", "measured")),
+        "record": median_seconds(
+            lambda number: record_job(directory, f"more-{number}", ["seed=1"], "failed", "measured")
+        ),
     }
     Path(report).write_text(json.dumps(found))
 

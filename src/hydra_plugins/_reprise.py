@@ -17,10 +17,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from reprise.cli.sweep.job import Outcome
 from reprise.cli.sweep.launching import SweepLauncher, completed
 from reprise.cli.sweep.processes import imported, num_slots, outcomes, threads_each, visible_gpus
 from reprise.errors import InputError
+from reprise.tools.sweep.job_record import JobRecord
 
 _NOT_OF_SLURM_ALONE = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
 """What submitit calls the same for all that it can submit to."""
@@ -109,7 +109,7 @@ class OptunaSweeper(Sweeper):
 class InProcessLauncher(SweepLauncher):
     """One job after another in this process."""
 
-    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[JobRecord]:
         for overrides in jobs:
             outcome = self.job(overrides)
             yield outcome
@@ -130,7 +130,7 @@ class JoblibLauncher(SweepLauncher):
     def num_at_once(self) -> int:
         return num_slots(self._num_at_once, visible_gpus(self.device))
 
-    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[JobRecord]:
         from reprise.cli.sweep.loky_workers import LokyWorkers
 
         gpus = visible_gpus(self.device)
@@ -159,7 +159,7 @@ class SubmititLauncher(SweepLauncher):
             return self._num_at_once
         return num_slots(self._num_at_once, visible_gpus(self.device))
 
-    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[JobRecord]:
         submitit = imported("submitit", "slurm", "hydra/launcher")
         from reprise.cli.sweep.submitit_jobs import LocalJobs, SlurmJobs
 
@@ -201,7 +201,7 @@ class RayLauncher(SweepLauncher):
             return self._num_at_once
         return num_slots(self._num_at_once, visible_gpus(self.device))
 
-    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[JobRecord]:
         ray = imported("ray", "ray", "hydra/launcher")
         from reprise.cli.sweep.ray_jobs import RayJobs
 

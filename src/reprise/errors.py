@@ -74,6 +74,30 @@ class EvaluationStopped(Exception):
     """An evaluation was asked to end before all batches were scored."""
 
 
+class JobProcessLost(Exception):
+    """The process of a job ended and said nothing; the message says what is known, `output` what it printed last."""
+
+    def __init__(self, message: str, output: str | None = None) -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class CheckFailed(Exception):
+    """A line of the reproducibility checklist is not as it should be; the message says how."""
+
+
+class CheckNotApplicable(Exception):
+    """There is nothing to judge for a line of the checklist, or no file says; the message says why."""
+
+
+class TemporaryTrackerError(Exception):
+    """The server of a tracker does not answer; the same request is to be tried again later."""
+
+
+class PermanentTrackerError(Exception):
+    """Another try would not help: something has to be set up first. The message says what."""
+
+
 class Different(Exception):
     """`reproduce` or `audit` found a difference and has printed it; exit code 3."""
 

@@ -20,7 +20,7 @@ from reprise.metrics import Metric
 from reprise.models import ModelOutput
 from reprise.runs.train import train
 from reprise.tools.preflight import preflight
-from reprise.tools.preflight.findings import Findings
+from reprise.tools.preflight.findings import PreflightFindings
 
 OWN = "trusted_packages=[test_preflight]"
 
@@ -79,7 +79,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def check(tmp_path: Path, *overrides: str) -> Findings:
+def check(tmp_path: Path, *overrides: str) -> PreflightFindings:
     """Check a tiny run; whatever comes of it, nothing is left."""
     try:
         return preflight(compose(*TINY, "preflight=true", f"output_dir={tmp_path / 'outputs'}", *overrides).config)

@@ -14,7 +14,7 @@ from reprise.text.markdown import one_line
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """Cells of plain text."""
 
     title: str
@@ -25,7 +25,7 @@ class Table:
     """`l` or `r` for each column."""
 
 
-Block = Table | str
+Block = TableBlock | str
 """A table or a paragraph."""
 
 
@@ -90,7 +90,7 @@ _LATEX = {
 _LATEX_LIGATURE = re.compile(r"[-,'`?!](?=[-,'`])")
 
 
-def _latex_table(table: Table) -> str:
+def _latex_table(table: TableBlock) -> str:
     lines = [rf"\begin{{tabular}}{{{table.alignment}}}", r"\toprule", _latex_row(table.header), r"\midrule"]
     lines += [*(_latex_row(row) for row in table.rows), r"\bottomrule", r"\end{tabular}"]
     title = [rf"\textbf{{{escape_latex(table.title)}}}", ""] if table.title else []
@@ -119,7 +119,7 @@ def _wrapped(text: str, width: int | None) -> str:
     return one_line(text) if width is None else textwrap.fill(one_line(text), width)
 
 
-def _text_table(table: Table, width: int | None) -> str:
+def _text_table(table: TableBlock, width: int | None) -> str:
     columns = []
     for index, (header, side) in enumerate(zip(table.header, table.alignment, strict=True)):
         section, name = re.fullmatch(r"(.*[./])?(.*)", one_line(header)).groups("")  # type: ignore[union-attr]

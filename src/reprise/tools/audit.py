@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from reprise.config import ExperimentConfig
 from reprise.config.components import check_components
-from reprise.errors import Different
+from reprise.errors import CheckFailed, Different
 from reprise.files.json_file import read_object
 from reprise.files.json_values import text_at
 from reprise.runs.run_directory import RunDirectory, open_run
 from reprise.text.numbers import count
 from reprise.tools.checklist import Check, check_run, judge
-from reprise.tools.checklist.files import Failed
 from reprise.tools.model_card import model_card_text
 from reprise.tools.reproduction.recorded_code import changed_files, find_clone, is_commit_here
 
@@ -60,15 +59,15 @@ def _at_hand(run: RunDirectory, trusted_packages: Sequence[str]) -> str:
     values = ExperimentConfig.load(run.config).to_dict() | {"trusted_packages": list(trusted_packages)}
     problems = check_components(values)
     if problems:
-        raise Failed(f"The code here cannot build `{problems[0].key}`: {problems[0].message}")
+        raise CheckFailed(f"The code here cannot build `{problems[0].key}`: {problems[0].message}")
     commit = text_at(read_object(run.provenance), "code", "commit")
     clone = find_clone()
     if commit is None or not is_commit_here(clone, commit):
-        raise Failed(f"The commit {'' if commit is None else f'`{commit[:12]}` '}is not in this clone.")
+        raise CheckFailed(f"The commit {'' if commit is None else f'`{commit[:12]}` '}is not in this clone.")
     try:
         changed = changed_files(clone, commit, run.code_patch if run.code_patch.exists() else None)
     except subprocess.SubprocessError as error:
-        raise Failed(f"git cannot tell: {error}") from None
+        raise CheckFailed(f"git cannot tell: {error}") from None
     here = f"the code here differs from it in {count(len(changed), 'file')}" if changed else "it is the code here"
     return f"The commit is in this clone, and {here}; all parts of the config can be imported."
 
@@ -77,7 +76,7 @@ def _model_card(run: RunDirectory, checks: Sequence[Check]) -> str:
     try:
         there = run.model_card.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise Failed("There is no `model_card.md`.") from None
+        raise CheckFailed("There is no `model_card.md`.") from None
     if there != model_card_text(run, checks):
-        raise Failed("`model_card.md` is not what the files give now.")
+        raise CheckFailed("`model_card.md` is not what the files give now.")
     return "`model_card.md` is what the files give now, to the byte."

@@ -17,7 +17,7 @@ class MLflow(RemoteTracker):
     """
 
     package = "mlflow"
-    destination = "reprise.trackers.destinations.mlflow.MLflow"
+    destination = "reprise.trackers.destinations.mlflow.MLflowDestination"
 
     def __init__(
         self,

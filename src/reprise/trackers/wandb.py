@@ -16,7 +16,7 @@ class WandB(RemoteTracker):
     """
 
     package = "wandb"
-    destination = "reprise.trackers.destinations.wandb.WandB"
+    destination = "reprise.trackers.destinations.wandb.WandBDestination"
 
     def __init__(
         self,

@@ -16,11 +16,12 @@ import pytest
 from harness import scalars
 from tiny_runs import TINY, TRAIN
 
+from reprise.errors import TemporaryTrackerError
 from reprise.runs.metrics_log import MetricEntry, MetricsLogger, read_metrics
 from reprise.runs.run_directory import RunDirectory
 from reprise.tools.sync import sync_run
-from reprise.trackers.destinations import NotNow, TrackedRun, read_lines
-from reprise.trackers.destinations.mlflow import MLflow, key
+from reprise.trackers.destinations import TrackedRun, read_lines
+from reprise.trackers.destinations.mlflow import MLflowDestination, key
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,9 @@ def log(run: TrackedRun, *steps: int) -> None:
     logger.close()
 
 
-def opened(run: TrackedRun, uri: str | None = None) -> tuple[MLflow, int]:
+def opened(run: TrackedRun, uri: str | None = None) -> tuple[MLflowDestination, int]:
     """Return a destination as a worker of a new attempt has it, and the last step it says it has."""
-    destination = MLflow(uri, "base")
+    destination = MLflowDestination(uri, "base")
     destination.prepare()
     return destination, destination.open(run)
 
@@ -123,7 +124,7 @@ def test_a_run_that_was_made_there_just_before_a_kill_is_found_again(outputs: Pa
 @pytest.mark.filterwarnings("ignore")
 def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
-    with pytest.raises(NotNow, match="MLflow does not take what is sent"):
+    with pytest.raises(TemporaryTrackerError, match="MLflow does not take what is sent"):
         opened(make_run(tmp_path, "one"), "http://127.0.0.1:9")
     assert time.monotonic() - started < 30
 
@@ -134,8 +135,8 @@ def test_runs_that_start_together_on_a_fresh_database_are_all_there(tmp_path: Pa
     code = (
         "import os, sys; from reprise.runs.run_directory import RunDirectory;"
         "from reprise.trackers.destinations import TrackedRun;"
-        "from reprise.trackers.destinations.mlflow import MLflow;"
-        "tracker = MLflow(None, 'base'); tracker.prepare();"
+        "from reprise.trackers.destinations.mlflow import MLflowDestination;"
+        "tracker = MLflowDestination(None, 'base'); tracker.prepare();"
         "tracker.open(TrackedRun(RunDirectory(sys.argv[1]), {'experiment_name': 'base'}, os.getpid()))"
     )
     runs = [make_run(tmp_path, str(number)).directory for number in range(4)]

@@ -1,20 +1,16 @@
-"""One job of a sweep: what names it, how it is carried out, and the record of how it ended.
+"""Carries out one job of a sweep, and has it recorded how it ended.
 
 It works in whatever process a launcher puts it, and needs nothing from the process that started the sweep.
 """
 
 import functools
 import gc
-import hashlib
-import json
 import logging
-import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -22,27 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from reprise.cli.composing import validated
 from reprise.config.composed import Composed
-from reprise.config.secrets import hidden_in_text
 from reprise.errors import InputError, Interrupted, RunInUse
-from reprise.files.atomic_file import write_json
-from reprise.runs.run_directory import PRUNED, Status, SweepDirectory, find_run
+from reprise.runs.run_directory import Status, SweepDirectory, find_run
+from reprise.tools.sweep.job_record import JobRecord, record_job, run_id_of
 from reprise.training.signals import stopped_by_signals
 
 logger = logging.getLogger(__name__)
-
-Outcome = dict[str, Any]
-"""How a job ended, in plain values, as recorded: `run_id`, `overrides`, `status`, `reason`, `traceback`, `run_dir`
-(relative to the sweep), `monitor` (`metric`, `mode`, `value` at the best checkpoint), `metrics` (flat name → number; of
-the best checkpoint, on the validation and the test split), `ended`."""
-
-_NAMES_NO_JOB = ("run_id", "sweep_id", "output_dir")
-
-
-def run_id_of(sweep_id: str, overrides: Sequence[str]) -> str:
-    """Return the name of the run with these overrides; their order does not count, so a grown grid finds its runs."""
-    lines = [line.lstrip("+") for line in overrides]
-    named = "\n".join(sorted(line for line in lines if line.split("=")[0] not in _NAMES_NO_JOB))
-    return f"{sweep_id}-{hashlib.blake2b(named.encode(), digest_size=5).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +37,7 @@ class SweepJob:
     num_threads: int | None = None
     """The share of a job that leaves `num_threads` open; null: what torch chooses."""
 
-    def __call__(self, job: DictConfig) -> Outcome:
+    def __call__(self, job: DictConfig) -> JobRecord:
         """Carry out the job that Hydra composed, for a launcher that is not one of ours."""
         overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
         outcome = self.carry_out([str(line) for line in overrides], lambda: validated(job))
@@ -64,7 +45,7 @@ class SweepJob:
             raise Interrupted(outcome["reason"])
         return outcome
 
-    def carry_out(self, overrides: Sequence[str], compose: Callable[[], Composed]) -> Outcome:
+    def carry_out(self, overrides: Sequence[str], compose: Callable[[], Composed]) -> JobRecord:
         """Carry out the job with these overrides, which `compose` makes a config of, and record how it ended."""
         typed = sys.argv
         sys.argv = list(self.command)
@@ -84,7 +65,7 @@ class SweepJob:
             sys.argv = typed
         if status == "failed":
             _free_memory()
-        return record(self.directory, run_id, overrides, status, reason, trace)
+        return record_job(self.directory, run_id, overrides, status, reason, trace)
 
     def _work_on(self, run_id: str, composed: Composed) -> None:
         config = replace(composed.config, run_id=run_id, sweep_id=self.directory.sweep_id)
@@ -106,34 +87,6 @@ class SweepJob:
                     logger.warning("%s; waiting until it is done", error)
                 is_waiting = True
                 time.sleep(1)
-
-
-def record(
-    directory: SweepDirectory,
-    run_id: str,
-    overrides: Sequence[str],
-    status: Status,
-    reason: str | None = None,
-    trace: str | None = None,
-) -> Outcome:
-    """Write down how a job ended, together with the figures that its run came to, and return that."""
-    run = directory.run(run_id)
-    if status == "completed" and str(why := run.read_status().get("reason")).startswith(PRUNED):
-        reason = why
-    results = json.loads(run.metrics.read_text()) if status == "completed" and run.metrics.exists() else {}
-    outcome = {
-        "run_id": run_id,
-        "overrides": list(map(hidden_in_text, overrides)),
-        "status": status,
-        "reason": reason and hidden_in_text(reason),
-        "traceback": trace and hidden_in_text(trace),
-        "run_dir": os.path.relpath(run.path, directory.path) if run.path.exists() else None,
-        "monitor": results.get("monitor"),
-        "metrics": {**results.get("validation_metrics", {}), **results.get("metrics", {})},
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    write_json(directory.record(run_id), outcome)
-    return outcome
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from reprise.cli.composing import validated
 from reprise.cli.job_configs import JobConfigs
-from reprise.cli.sweep.job import Outcome, SweepJob, run_id_of
+from reprise.cli.sweep.job import SweepJob
 from reprise.config import ExperimentConfig
 from reprise.config.checking import show
 from reprise.config.composed import Composed
@@ -24,6 +24,7 @@ from reprise.errors import ConfigError, Interrupted, Problem
 from reprise.files.json_file import read_object
 from reprise.runs.run_directory import SweepDirectory
 from reprise.tools.sweep.documents import write_summary
+from reprise.tools.sweep.job_record import JobRecord, run_id_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class ComposedJob:
     master_config: DictConfig
     job: SweepJob
 
-    def __call__(self, overrides: Sequence[str]) -> Outcome:
+    def __call__(self, overrides: Sequence[str]) -> JobRecord:
         return self.job.carry_out(overrides, lambda: self._compose(overrides))
 
     def _compose(self, overrides: Sequence[str]) -> Composed:
@@ -103,7 +104,7 @@ class SweepLauncher(Launcher):
         num_jobs: int,
         num_done: int = 0,
         num_at_once: int | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[JobRecord]:
         """Carry out the jobs with these overrides and yield how each ended, as they end.
 
         A job is taken from `jobs` when there is room for it. `keys`: by which a job is called on the console.
@@ -136,7 +137,7 @@ class SweepLauncher(Launcher):
             raise Interrupted(stopped[0])
 
     @abc.abstractmethod
-    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[Outcome]:
+    def _outcomes(self, jobs: Iterator[list[str]], num_jobs: int) -> Iterator[JobRecord]:
         """Carry out the jobs with these overrides and yield how each ended, as they end.
 
         After one that was interrupted no other is begun. `num_jobs`: no more than that are there to run at a time.
@@ -161,7 +162,7 @@ class SweepLauncher(Launcher):
         return replace(self.job, job=replace(self.job.job, num_threads=num_threads))
 
 
-def completed(directory: SweepDirectory, run_id: str) -> Outcome | None:
+def completed(directory: SweepDirectory, run_id: str) -> JobRecord | None:
     """Return the record of a job if it is complete and its run is still there."""
     if directory.run(run_id).read_status().get("status") == "completed":
         record = read_object(directory.record(run_id))
@@ -175,7 +176,7 @@ def _differing_keys(jobs: Sequence[Sequence[str]]) -> set[str]:
     return {line.split("=")[0] for overrides in jobs for line in overrides if line not in everywhere}
 
 
-def _returned(outcome: Outcome) -> JobReturn:
+def _returned(outcome: JobRecord) -> JobReturn:
     returned = JobReturn(overrides=outcome["overrides"], status=JobStatus.COMPLETED)
     returned.return_value = outcome
     return returned

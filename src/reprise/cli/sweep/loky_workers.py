@@ -9,18 +9,19 @@ from typing import Any
 
 from joblib.externals.loky import ProcessPoolExecutor
 
-from reprise.cli.sweep.job import Outcome
 from reprise.cli.sweep.launching import ComposedJob
-from reprise.cli.sweep.processes import Lost, begin_worker, carry_out, died, hydra_state
+from reprise.cli.sweep.processes import begin_worker, carry_out, died, hydra_state
+from reprise.errors import JobProcessLost
+from reprise.tools.sweep.job_record import JobRecord
 
 
 class LokyWorkers:
     def __init__(self, job: ComposedJob, gpus: Sequence[str]) -> None:
         self._job, self._gpus, self._state = job, gpus, hydra_state()
         self._executors: dict[int, Any] = {}
-        self._slots: dict[Future[Outcome], int] = {}
+        self._slots: dict[Future[JobRecord], int] = {}
 
-    def start(self, jobs: Sequence[tuple[int, list[str]]]) -> Sequence[Future[Outcome]]:
+    def start(self, jobs: Sequence[tuple[int, list[str]]]) -> Sequence[Future[JobRecord]]:
         futures = []
         for slot, overrides in jobs:
             if slot not in self._executors:
@@ -30,19 +31,19 @@ class LokyWorkers:
             futures.append(future)
         return futures
 
-    def ended(self, running: Sequence[Future[Outcome]]) -> Sequence[Future[Outcome]]:
+    def ended(self, running: Sequence[Future[JobRecord]]) -> Sequence[Future[JobRecord]]:
         return list(wait(running, timeout=1, return_when=FIRST_COMPLETED).done)
 
-    def outcome(self, handle: Future[Outcome]) -> Outcome:
+    def outcome(self, handle: Future[JobRecord]) -> JobRecord:
         slot = self._slots.pop(handle)
         try:
             return handle.result()
         except BrokenProcessPool as error:
             self._executors.pop(slot).shutdown(wait=False)
             codes = re.search(r"\{(.+?)\}", str(error))
-            raise Lost(died(codes[1] if codes else None)) from None
+            raise JobProcessLost(died(codes[1] if codes else None)) from None
 
-    def stop(self, running: Sequence[Future[Outcome]], number: int) -> None:
+    def stop(self, running: Sequence[Future[JobRecord]], number: int) -> None:
         for future in running:
             for process_id in self._executors[self._slots[future]]._processes:
                 os.kill(process_id, number)

@@ -16,20 +16,13 @@ from typing import Any, Protocol
 from hydra.core.singleton import Singleton
 from hydra.core.utils import setup_globals
 
-from reprise.cli.sweep.job import Outcome, SweepJob, record, run_id_of
-from reprise.errors import InputError, Interrupted
+from reprise.cli.sweep.job import SweepJob
+from reprise.errors import InputError, Interrupted, JobProcessLost
 from reprise.runs.run_directory import SweepDirectory
+from reprise.tools.sweep.job_record import JobRecord, record_job, run_id_of
 
 _working = threading.Lock()
 """Held while this process carries out a job."""
-
-
-class Lost(Exception):
-    """The process of a job ended and said nothing; the message says what is known, `output` what it printed last."""
-
-    def __init__(self, message: str, output: str | None = None) -> None:
-        super().__init__(message)
-        self.output = output
 
 
 def died(how: str | None) -> str:
@@ -54,7 +47,7 @@ class RecordAwaited:
         return None
 
 
-class Processes(Protocol):
+class JobProcesses(Protocol):
     """Where jobs run; a handle stands for one that was started."""
 
     def start(self, jobs: Sequence[tuple[int, list[str]]]) -> Sequence[Any]:
@@ -63,18 +56,20 @@ class Processes(Protocol):
     def ended(self, running: Sequence[Any]) -> Sequence[Any]:
         """Wait for about a second, or until one has ended; return those that have."""
 
-    def outcome(self, handle: Any) -> Outcome:
+    def outcome(self, handle: Any) -> JobRecord:
         """Return how a job that has ended did.
 
         Raises:
-            Lost: if it cannot say.
+            JobProcessLost: if it cannot say.
         """
 
     def stop(self, running: Sequence[Any], number: int) -> None:
         """Tell jobs to save and end, with the signal of this number where there is a choice."""
 
 
-def outcomes(processes: Processes, job: SweepJob, jobs: Iterator[list[str]], num_at_once: int) -> Iterator[Outcome]:
+def outcomes(
+    processes: JobProcesses, job: SweepJob, jobs: Iterator[list[str]], num_at_once: int
+) -> Iterator[JobRecord]:
     """Yield how the jobs with these overrides ended, `num_at_once` of them at a time; each is taken when it can start.
 
     At a signal the jobs under way save and end, and no other is started.
@@ -104,10 +99,10 @@ def outcomes(processes: Processes, job: SweepJob, jobs: Iterator[list[str]], num
                 free.append(slot)
                 try:
                     yield processes.outcome(handle)
-                except Lost as lost:
+                except JobProcessLost as lost:
                     if not signals:
                         run_id = run_id_of(job.directory.sweep_id, overrides)
-                        yield record(job.directory, run_id, overrides, "failed", str(lost), lost.output)
+                        yield record_job(job.directory, run_id, overrides, "failed", str(lost), lost.output)
     if signals:
         raise Interrupted(f"by {signal.Signals(signals[0]).name}")
 
@@ -185,9 +180,9 @@ def begin_worker(state: Any, parent: int | None, in_own_group: bool = True) -> N
         threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
 
 
-def carry_out(job: Any, overrides: list[str]) -> Outcome:
+def carry_out(job: Any, overrides: list[str]) -> JobRecord:
     with _working:
-        outcome: Outcome = job(overrides)
+        outcome: JobRecord = job(overrides)
     return outcome
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import ray
 
-from reprise.cli.sweep.job import Outcome
 from reprise.cli.sweep.launching import ComposedJob
-from reprise.cli.sweep.processes import Lost, RecordAwaited, begin_worker, carry_out, died, hydra_state
+from reprise.cli.sweep.processes import RecordAwaited, begin_worker, carry_out, died, hydra_state
+from reprise.errors import JobProcessLost
 from reprise.files.json_file import read_object
+from reprise.tools.sweep.job_record import JobRecord
 
 
 class RayJobs:
@@ -32,14 +33,14 @@ class RayJobs:
         ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0.5)
         return list(ready)
 
-    def outcome(self, handle: Any) -> Outcome:
+    def outcome(self, handle: Any) -> JobRecord:
         awaited = self._awaited.pop(handle)
         try:
-            outcome: Outcome = ray.get(handle)
+            outcome: JobRecord = ray.get(handle)
         except ray.exceptions.RayError as error:
             if awaited.is_there():  # what is stopped counts as cancelled, though it recorded how it ended
                 return read_object(awaited.path)
-            raise Lost(died(type(error).__name__), str(error)) from None
+            raise JobProcessLost(died(type(error).__name__), str(error)) from None
         return outcome
 
     def stop(self, running: Sequence[Any], number: int) -> None:
@@ -47,7 +48,7 @@ class RayJobs:
             ray.cancel(reference)  # SIGINT, as far as the job can tell
 
 
-def _carry_out(job: ComposedJob, state: Any, directory: str, overrides: list[str]) -> Outcome:
+def _carry_out(job: ComposedJob, state: Any, directory: str, overrides: list[str]) -> JobRecord:
     os.chdir(directory)
     begin_worker(state, parent=None, in_own_group=False)
     return carry_out(job, overrides)

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import submitit
 from submitit.helpers import DelayedSubmission
 
-from reprise.cli.sweep.job import Outcome
 from reprise.cli.sweep.launching import ComposedJob
-from reprise.cli.sweep.processes import Lost, RecordAwaited, begin_worker, carry_out, died, hydra_state
+from reprise.cli.sweep.processes import RecordAwaited, begin_worker, carry_out, died, hydra_state
+from reprise.errors import JobProcessLost
 from reprise.files.json_file import read_object
+from reprise.tools.sweep.job_record import JobRecord
 
 _MOST_LINES = 40
 _MOST_JOBS_OF_AN_ARRAY = 1000
@@ -32,7 +33,7 @@ class SubmittedJob:
     def __init__(self, job: ComposedJob, is_local: bool) -> None:
         self._job, self._state, self._is_local = job, hydra_state(), is_local
 
-    def __call__(self, overrides: list[str], gpu: str | None = None) -> Outcome:
+    def __call__(self, overrides: list[str], gpu: str | None = None) -> JobRecord:
         if gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         begin_worker(self._state, parent=None, in_own_group=self._is_local)
@@ -61,7 +62,7 @@ class SubmittedJob:
 
 
 class _Handle(NamedTuple):
-    job: submitit.Job[Outcome]
+    job: submitit.Job[JobRecord]
     record: RecordAwaited
 
 
@@ -71,12 +72,12 @@ class _SubmititJobs:
         self._directory = job.job.directory
         self._call = SubmittedJob(job, isinstance(executor, submitit.LocalExecutor))
 
-    def outcome(self, handle: _Handle) -> Outcome:
+    def outcome(self, handle: _Handle) -> JobRecord:
         if handle.record.is_there():
             return read_object(handle.record.path)
         log = handle.job.paths.stderr
         output = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        raise Lost(died(None), "\n".join([f"{log}:", *output[-_MOST_LINES:]]))
+        raise JobProcessLost(died(None), "\n".join([f"{log}:", *output[-_MOST_LINES:]]))
 
 
 class LocalJobs(_SubmititJobs):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from reprise.errors import InputError
+from reprise.errors import CheckFailed, CheckNotApplicable, InputError
 from reprise.runs.run_directory import RunDirectory
 from reprise.tools.checklist import conditions, products
-from reprise.tools.checklist.files import Failed, NotApplicable, RunFiles
+from reprise.tools.checklist.files import RunFiles
 
 _CHECKS: dict[str, Callable[[RunFiles], str]] = {
     "Seeds set and documented": conditions.check_seeds,
@@ -50,8 +50,8 @@ def judge(title: str, check: Callable[[], str], run: RunDirectory) -> Check:
     """Return the line that a check makes: with what it returns as evidence, or with what it raises."""
     try:
         return Check(title, "passed", check())
-    except NotApplicable as reason:
+    except CheckNotApplicable as reason:
         return Check(title, "not applicable", str(reason))
-    except (Failed, InputError) as error:
+    except (CheckFailed, InputError) as error:
         # The same wherever the run lies.
         return Check(title, "failed", str(error).replace(f"{run.path}/", ""))

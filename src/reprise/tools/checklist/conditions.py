@@ -4,10 +4,11 @@ import hashlib
 import re
 
 from reprise.config import ExperimentConfig
+from reprise.errors import CheckFailed, CheckNotApplicable
 from reprise.files.differences import compare
 from reprise.files.json_values import at, list_at, mapping_at, mappings_at, text_at
 from reprise.randomness.addresses import after_evaluation_seed, after_step_seed, sample_seed, step_seed
-from reprise.tools.checklist.files import Failed, NotApplicable, RunFiles, named, shown
+from reprise.tools.checklist.files import RunFiles, named, shown
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -28,7 +29,7 @@ def check_seeds(files: RunFiles) -> str:
         step_seed(seed, checkpoint.step - 1, 0),
     }
     if checkpoint.seed not in places:
-        raise Failed(
+        raise CheckFailed(
             f"The random state in `{checkpoint.name}` is not where seed {seed} puts it: something else has seeded."
         )
     return f"Seed {seed} in `config.json`; the random state in `{checkpoint.name}` is where this seed puts it."
@@ -43,7 +44,7 @@ def check_config(files: RunFiles) -> str:
     for checkpoint in files.whole:
         for difference in compare(config, ExperimentConfig.from_dict(dict(checkpoint.config)).to_dict()):
             if (difference.key, difference.second) not in recorded:
-                raise Failed(
+                raise CheckFailed(
                     f"`{difference.key}` is {shown(difference.first)} in `config.json`, but "
                     f"{shown(difference.second)} in `{checkpoint.name}`."
                 )
@@ -57,7 +58,7 @@ def check_code(files: RunFiles) -> str:
     code = mapping_at(files.provenance, "code")
     commit, recorded = text_at(code, "commit"), text_at(code, "patch_sha256")
     if commit is None or not _COMMIT.fullmatch(commit):
-        raise Failed("No commit is recorded: the code was not in a git repository.")
+        raise CheckFailed("No commit is recorded: the code was not in a git repository.")
     if recorded is None and code.get("dirty") is not True:
         return f"Commit `{commit[:12]}`, without changes."
     if recorded is None and "patch_sha256" in code:
@@ -65,33 +66,33 @@ def check_code(files: RunFiles) -> str:
     try:
         patch = files.run.code_patch.read_bytes()
     except OSError:
-        raise Failed(f"Commit `{commit[:12]}` with changes, but `code.patch` is missing.") from None
+        raise CheckFailed(f"Commit `{commit[:12]}` with changes, but `code.patch` is missing.") from None
     if recorded is not None and hashlib.sha256(patch).hexdigest() != recorded:
-        raise Failed("`code.patch` is not what was recorded, by its sha256.")
+        raise CheckFailed("`code.patch` is not what was recorded, by its sha256.")
     return f"Commit `{commit[:12]}` with the changes in `code.patch`."
 
 
 def check_packages(files: RunFiles) -> str:
     environment = mapping_at(files.provenance, "environment")
     if not mapping_at(environment, "packages"):
-        raise Failed("The installed packages are not recorded.")
+        raise CheckFailed("The installed packages are not recorded.")
     if environment.get("not_as_locked") is None:
-        raise NotApplicable("There was no `requirements.lock` to hold the packages against.")
+        raise CheckNotApplicable("There was no `requirements.lock` to hold the packages against.")
     others = mapping_at(environment, "not_as_locked")
     if others:
-        raise Failed(f"Other than in `requirements.lock`: {named(list(others))}.")
+        raise CheckFailed(f"Other than in `requirements.lock`: {named(list(others))}.")
     return f"{len(mapping_at(environment, 'packages'))} packages recorded; none is other than in `requirements.lock`."
 
 
 def check_fingerprints(files: RunFiles) -> str:
     splits = mapping_at(files.provenance, "data", "splits")
     if not splits:
-        raise Failed("The data is not recorded.")
+        raise CheckFailed("The data is not recorded.")
     hashes = {f"the split `{name}`": text_at(splits, name, "sha256") for name in splits}
     hashes["the initial weights"] = text_at(files.provenance, "model", "initial_sha256")
     lacking = [name for name, value in hashes.items() if value is None or not _SHA256.fullmatch(value)]
     if lacking:
-        raise Failed(f"No sha256 is recorded of {', '.join(lacking)}.")
+        raise CheckFailed(f"No sha256 is recorded of {', '.join(lacking)}.")
     return f"sha256 of {', '.join(hashes)}."
 
 
@@ -99,16 +100,18 @@ def check_determinism(files: RunFiles) -> str:
     tier, facts = files.config.deterministic, mapping_at(files.provenance, "determinism")
     mode = text_at(facts, "debug_mode")
     if mode is None:
-        raise Failed("The settings in force are not recorded.")
+        raise CheckFailed("The settings in force are not recorded.")
     if mode != _DEBUG_MODES[tier]:
-        raise Failed(f"`deterministic` is {shown(tier)}, but torch was in the mode {shown(mode)}.")
+        raise CheckFailed(f"`deterministic` is {shown(tier)}, but torch was in the mode {shown(mode)}.")
     if tier is False:
-        raise Failed("`deterministic: false` is for speed: nothing is promised about the bits.")
+        raise CheckFailed("`deterministic: false` is for speed: nothing is promised about the bits.")
     warned = [str(name) for name in list_at(facts, "nondeterministic_operations")]
     if warned:
-        raise Failed(f"Operations without a deterministic implementation: {', '.join(f'`{name}`' for name in warned)}.")
+        raise CheckFailed(
+            f"Operations without a deterministic implementation: {', '.join(f'`{name}`' for name in warned)}."
+        )
     if "nondeterministic_operations" not in facts:
-        raise Failed("It is not recorded whether an operation lacks a deterministic implementation.")
+        raise CheckFailed("It is not recorded whether an operation lacks a deterministic implementation.")
     if tier == "strict":
         return "`deterministic: strict`: an operation without a deterministic implementation would have failed."
     return "`deterministic: true`, and no operation warned that it has no deterministic implementation."
@@ -117,16 +120,16 @@ def check_determinism(files: RunFiles) -> str:
 def check_repeatable(files: RunFiles) -> str:
     num_threads = files.config.num_threads
     if num_threads is None:
-        raise Failed("`num_threads` is open in `config.json`, and it changes bits.")
+        raise CheckFailed("`num_threads` is open in `config.json`, and it changes bits.")
     if not files.attempts:
-        raise Failed("No attempt is recorded in `status.json`.")
+        raise CheckFailed("No attempt is recorded in `status.json`.")
     for number, attempt in enumerate(files.attempts, 1):
         moved = [
             str(fact["fact"]) for fact in mappings_at(attempt, "drift") if _DECIDING.fullmatch(str(fact.get("fact")))
         ]
         if moved:
-            raise Failed(f"Attempt {number} ran with other facts than the first: {named(moved)}.")
+            raise CheckFailed(f"Attempt {number} ran with other facts than the first: {named(moved)}.")
     if files.changes:
         keys = named(sorted({str(change.get("key")) for change in files.changes}))
-        raise NotApplicable(f"The config was changed on the way ({keys}); only repeating the run tells.")
+        raise CheckNotApplicable(f"The config was changed on the way ({keys}); only repeating the run tells.")
     return f"One config, code and machine throughout, {num_threads} thread{'s' if num_threads > 1 else ''}."

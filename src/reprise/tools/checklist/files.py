@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from reprise.config import ExperimentConfig
-from reprise.errors import CheckpointError
+from reprise.errors import CheckFailed, CheckpointError
 from reprise.files.content_hash import content_hash
 from reprise.files.json_file import read_object
 from reprise.files.json_values import as_number, mapping_at, mappings_at
@@ -20,14 +20,6 @@ from reprise.runs.metrics_log import MetricEntry, last_metrics
 from reprise.runs.run_directory import RunDirectory
 
 _MOST_NAMED = 3
-
-
-class Failed(Exception):
-    """A line of the list is not as it should be; the message says how."""
-
-
-class NotApplicable(Exception):
-    """There is nothing to judge, or no file tells; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class Checkpoint:
 
 
 class RunFiles:
-    """Every property raises `Failed` or an `InputError` if its file cannot be read."""
+    """Every property raises `CheckFailed` or an `InputError` if its file cannot be read."""
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
@@ -69,7 +61,7 @@ class RunFiles:
         """The last line of the metrics."""
         last = last_metrics(self.run.metrics_log)
         if last is None:
-            raise Failed("`logs/metrics.jsonl` holds no metrics.")
+            raise CheckFailed("`logs/metrics.jsonl` holds no metrics.")
         return last
 
     @cached_property
@@ -96,16 +88,16 @@ class RunFiles:
         for name in ("last", "best"):
             try:
                 found.append(getattr(self, name))
-            except Failed:
+            except CheckFailed:
                 continue
         if not found:
-            raise Failed("There is no whole checkpoint to hold it against.")
+            raise CheckFailed("There is no whole checkpoint to hold it against.")
         return found
 
     def num_samples(self, split: str) -> int:
         number = as_number(mapping_at(self.provenance, "data", "splits", split).get("num_samples"))
         if not number:
-            raise Failed(f"`provenance.json` does not hold the size of the split `{split}`.")
+            raise CheckFailed(f"`provenance.json` does not hold the size of the split `{split}`.")
         return int(number)
 
 
@@ -125,11 +117,11 @@ def _read(path: Path) -> Checkpoint:
             frozenset(content_hash(value) for value in weights.values() if isinstance(value, Tensor)),
         )
     except FileNotFoundError:
-        raise Failed(f"There is no `checkpoints/{path.name}`.") from None
+        raise CheckFailed(f"There is no `checkpoints/{path.name}`.") from None
     except CheckpointError:
-        raise Failed(f"`checkpoints/{path.name}` is damaged, or is no checkpoint.") from None
+        raise CheckFailed(f"`checkpoints/{path.name}` is damaged, or is no checkpoint.") from None
     except KeyError as error:
-        raise Failed(f"`checkpoints/{path.name}` does not hold {error}.") from None
+        raise CheckFailed(f"`checkpoints/{path.name}` does not hold {error}.") from None
 
 
 def shown(value: Any) -> str:

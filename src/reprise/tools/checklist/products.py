@@ -5,10 +5,11 @@ import math
 from collections.abc import Mapping
 
 from reprise.config import ExperimentConfig
+from reprise.errors import CheckFailed
 from reprise.files.content_hash import content_hash
 from reprise.files.json_values import as_number
 from reprise.runs.metrics_log import read_metrics
-from reprise.tools.checklist.files import Failed, RunFiles, named
+from reprise.tools.checklist.files import RunFiles, named
 from reprise.training.cadence import Cadence, is_every, num_steps_per_epoch
 
 _METRICS_LOG = "reprise.runs.persisters.metrics_writer.MetricsLog"
@@ -21,18 +22,18 @@ def check_checkpoints(files: RunFiles) -> str:
     last_line = files.last_line
     evaluations = [entry for entry in read_metrics(files.run.metrics_log, monitor) if monitor in entry.metrics]
     if not evaluations:
-        raise Failed(f"`metrics.jsonl` holds no `{monitor}` to choose the best by.")
+        raise CheckFailed(f"`metrics.jsonl` holds no `{monitor}` to choose the best by.")
     chosen = choose(evaluations, key=lambda entry: entry.metrics[monitor])  # of equals, the first
     value = chosen.metrics[monitor]
     if (best.epoch, best.step) != (chosen.epoch, chosen.step):
-        raise Failed(
+        raise CheckFailed(
             f"`best.pt` is of step {best.step}, but `{monitor}` was best at step {chosen.step}, by `metrics.jsonl`."
         )
     for checkpoint in (best, last):
         if dict(checkpoint.best) != {"value": value, "epoch": chosen.epoch, "step": chosen.step}:
-            raise Failed(f"`{checkpoint.name}` has another best evaluation than `metrics.jsonl`.")
+            raise CheckFailed(f"`{checkpoint.name}` has another best evaluation than `metrics.jsonl`.")
     if last.step < last_line.step:
-        raise Failed(f"`last.pt` is of step {last.step}, but there are metrics of step {last_line.step}.")
+        raise CheckFailed(f"`last.pt` is of step {last.step}, but there are metrics of step {last_line.step}.")
     return (
         f"Both are whole by their checksums; `best.pt` is of step {best.step}, where `{monitor}` was "
         f"{training.monitor_mode}imal ({value:.4g}), `last.pt` of step {last.step}."
@@ -54,23 +55,25 @@ def check_metrics(files: RunFiles) -> str:
     )
 
     def check_missing(first: int, last: int, metrics: Mapping[str, float]) -> None:
-        """Raise Failed if a line was due at one of these steps; the last one has `metrics`, the others have no line."""
+        """Check that no line was due at these steps but the last one, whose line has `metrics`."""
         for step in range(max(first, since + 1), last + 1):
             has_line = step == last and bool(metrics)
             if (step == end or cadence.evaluates(step)) and not (has_line and training.monitor in metrics):
-                raise Failed(f"In `metrics.jsonl` the evaluation at step {step} is missing.")
+                raise CheckFailed(f"In `metrics.jsonl` the evaluation at step {step} is missing.")
             if is_every(log_every_steps, step) and not has_line:
-                raise Failed(f"In `metrics.jsonl` the line of step {step} is missing.")
+                raise CheckFailed(f"In `metrics.jsonl` the line of step {step} is missing.")
 
     num_lines, step = 0, 0
     for num_lines, entry in enumerate(read_metrics(files.run.metrics_log), 1):
         if num_lines > 1 and entry.step <= step:
-            raise Failed(f"In `metrics.jsonl` step {entry.step} comes after step {step}.")
+            raise CheckFailed(f"In `metrics.jsonl` step {entry.step} comes after step {step}.")
         wrong = [name for name, value in entry.metrics.items() if not math.isfinite(value)]
         if wrong:
-            raise Failed(f"At step {entry.step}, {named(wrong)} is not finite.")
+            raise CheckFailed(f"At step {entry.step}, {named(wrong)} is not finite.")
         if entry.step > since and entry.epoch != cadence.epoch_of(entry.step):
-            raise Failed(f"Step {entry.step} is called one of epoch {entry.epoch}; an epoch has {per_epoch} steps.")
+            raise CheckFailed(
+                f"Step {entry.step} is called one of epoch {entry.epoch}; an epoch has {per_epoch} steps."
+            )
         check_missing(step + 1, entry.step, entry.metrics)
         step = entry.step
     check_missing(step + 1, end, {})
@@ -80,24 +83,24 @@ def check_metrics(files: RunFiles) -> str:
 def check_results(files: RunFiles) -> str:
     results, best = files.results, files.best
     if not results:
-        raise Failed("There is no `results/metrics.json`.")
+        raise CheckFailed("There is no `results/metrics.json`.")
     if results.get("weights_sha256") != best.weights_sha256:
-        raise Failed("The weights that `results/metrics.json` is about are not those of `best.pt`.")
+        raise CheckFailed("The weights that `results/metrics.json` is about are not those of `best.pt`.")
     facts = {"epoch": best.epoch, "step": best.step, "validation_metrics": dict(best.metrics)}
     for key, value in facts.items():
         if results.get(key) != value:
-            raise Failed(f"`{key}` in `results/metrics.json` is not that of `best.pt`.")
+            raise CheckFailed(f"`{key}` in `results/metrics.json` is not that of `best.pt`.")
     try:
         predictions = json.loads(files.run.predictions.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         predictions = None
     if not isinstance(predictions, list):
-        raise Failed("`results/predictions.json` is missing or damaged.")
+        raise CheckFailed("`results/predictions.json` is missing or damaged.")
     exported = _exported_tensors(files)
     # By content, since `transformers` exports under names of its own and leaves tied tensors out.
     differing = len(exported ^ best.tensors)
     if differing:
-        raise Failed(
+        raise CheckFailed(
             f"The weights in `export` are not those of `best.pt`: {differing} tensors are only in one of them."
         )
     return (
@@ -112,11 +115,11 @@ def _exported_tensors(files: RunFiles) -> frozenset[str]:
 
     paths = sorted(files.run.export.glob("*.safetensors"))
     if not paths:
-        raise Failed("There are no weights in `export`.")
+        raise CheckFailed("There are no weights in `export`.")
     try:
         return frozenset(content_hash(tensor) for path in paths for tensor in load_file(path).values())
     except (OSError, SafetensorError):
-        raise Failed("The weights in `export` are damaged.") from None
+        raise CheckFailed("The weights in `export` are damaged.") from None
 
 
 def _log_every_steps(config: ExperimentConfig) -> int | None:
@@ -124,6 +127,6 @@ def _log_every_steps(config: ExperimentConfig) -> int | None:
         if spec is not None and spec.get("_target_") == _METRICS_LOG:
             every = spec.get("every_steps", 10)
             if every is not None and (type(every) is not int or every < 1):
-                raise Failed("`callbacks.metrics_log.every_steps` in `config.json` is no number of steps.")
+                raise CheckFailed("`callbacks.metrics_log.every_steps` in `config.json` is no number of steps.")
             return every
     return None

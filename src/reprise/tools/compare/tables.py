@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reprise.text.numbers import count, figure, is_rate
-from reprise.text.tables import Block, Table
+from reprise.text.tables import Block, TableBlock
 from reprise.tools.compare.runs import Repetition, RunRecord
 from reprise.tools.compare.variants import ABSENT, Comparison, Pair, Variant
 from reprise.tools.statistics import MeanInterval
@@ -97,14 +97,14 @@ def _summary(comparison: Comparison) -> str:
     )
 
 
-def _variants(comparison: Comparison) -> Table:
+def _variants(comparison: Comparison) -> TableBlock:
     rows = []
     for variant in comparison.variants:
         num = len(variant.counted)
         figures = [spread(variant.summary(metric), metric, num_expected=num) for metric in comparison.metrics]
         rows.append([variant.label, *(shown(variant.value(key)) for key in comparison.keys), f"{num:,}", *figures])
     alignment = "l" * (1 + len(comparison.keys)) + "r" * (1 + len(comparison.metrics))
-    return Table("", ["variant", *comparison.keys, "n", *comparison.metrics], rows, alignment)
+    return TableBlock("", ["variant", *comparison.keys, "n", *comparison.metrics], rows, alignment)
 
 
 def _pair(pair: Pair, comparison: Comparison) -> list[Block]:
@@ -117,7 +117,7 @@ def _pair(pair: Pair, comparison: Comparison) -> list[Block]:
         difference = pair.difference(metric)
         if difference is not None:
             rows.append([metric, *_difference(difference, metric, pair), f"{difference.num:,}"])
-    table = Table(
+    table = TableBlock(
         f"{title}, paired over {count(len(seeds), 'common seed')} ({_listed([str(seed) for seed in seeds])})",
         ["metric", title, "95 % interval", "n"],
         rows,
@@ -140,7 +140,7 @@ def _difference(difference: MeanInterval, metric: str, pair: Pair) -> tuple[str,
     return f"{texts[0]}{unit}", f"{texts[1]} to {texts[2]}"
 
 
-def _runs(comparison: Comparison) -> Table:
+def _runs(comparison: Comparison) -> TableBlock:
     folds = ["data.fold"] if _has_folds(comparison) else []
     rows = [
         [
@@ -159,7 +159,7 @@ def _runs(comparison: Comparison) -> Table:
         for run in sorted(variant.runs, key=_by_repetition)
     ]
     alignment = "lr" + "r" * len(folds) + "l" + "r" * len(comparison.metrics)
-    return Table("Runs", ["variant", "seed", *folds, "run", *comparison.metrics], rows, alignment)
+    return TableBlock("Runs", ["variant", "seed", *folds, "run", *comparison.metrics], rows, alignment)
 
 
 def _not_counted(comparison: Comparison, *, lists_runs: bool) -> list[Block]:
@@ -174,7 +174,9 @@ def _not_counted(comparison: Comparison, *, lists_runs: bool) -> list[Block]:
     if not rows:
         return []
     left = 0 if lists_runs else max(0, len(rows) - _MOST_LINES)
-    blocks: list[Block] = [Table("Not counted", ["run", "variant", "seed", "why"], rows[: len(rows) - left], "llrl")]
+    blocks: list[Block] = [
+        TableBlock("Not counted", ["run", "variant", "seed", "why"], rows[: len(rows) - left], "llrl")
+    ]
     return [*blocks, f"And {left:,} more, which --runs lists."] if left else blocks
 
 

@@ -32,13 +32,13 @@ from reprise.runs.provenance import collect_provenance
 from reprise.runs.run_directory import RunDirectory, create_experiment_dir, find_run
 from reprise.runs.train import same_config
 from reprise.text.numbers import binary_size
-from reprise.tools.preflight.findings import Estimate, Findings
+from reprise.tools.preflight.findings import Estimate, PreflightFindings
 from reprise.tools.preflight.first_steps import FirstSteps
 
 _MODEL_FILES = (".safetensors", ".onnx", ".pt2")
 
 
-def preflight(config: ExperimentConfig) -> Findings:
+def preflight(config: ExperimentConfig) -> PreflightFindings:
     """Take the first steps of a run in a scratch directory, and return what was found.
 
     It computes on the CPU, unless `training.device` names another device that is here. Trackers are built, and send
@@ -87,7 +87,7 @@ def preflight(config: ExperimentConfig) -> Findings:
             stopped.advice = "The check left nothing behind."
             raise
         model = describe_model(run.model)
-        findings = Findings(
+        findings = PreflightFindings(
             experiment_name=config.experiment_name,
             data=run.data.description.name,
             sizes=first_steps.sizes,

@@ -32,7 +32,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Findings:
+class PreflightFindings:
     experiment_name: str
     data: str
     sizes: Mapping[str, int]

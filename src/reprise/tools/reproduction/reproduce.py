@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import reprise
 from reprise.config import ExperimentConfig
 from reprise.errors import InputError
 from reprise.runs.checkpoint import read_checkpoint
@@ -237,7 +238,7 @@ def _train_again(
     environment = {name: value for name, value in os.environ.items() if name not in variables}
     environment |= {name: value for name, value in variables.items() if value is not None}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
-    script = Path(__file__).parent / "repetition.py"
+    script = Path(reprise.__file__).with_name("cli") / "repetition.py"
     # -P: the folder of that script must not be searched for modules.
     command = [sys.executable, "-P", str(script), str(source), str(recorded.config), str(output), str(steps or "all")]
     # Its progress goes to stderr, so that stdout holds the verdict alone.

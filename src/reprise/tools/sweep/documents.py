@@ -8,11 +8,11 @@ from reprise.files.atomic_file import write_json, write_text
 from reprise.runs.run_directory import PRUNED, SweepDirectory
 from reprise.text import markdown
 from reprise.text.numbers import count, interval
-from reprise.text.tables import Block, Table, as_csv, as_latex, as_markdown, as_text
+from reprise.text.tables import Block, TableBlock, as_csv, as_latex, as_markdown, as_text
 from reprise.tools.compare.tables import spread
 from reprise.tools.statistics import MeanInterval
 from reprise.tools.sweep.plot import plot
-from reprise.tools.sweep.summary import GROUPED_OVER, Job, Setting, Summary, summarize
+from reprise.tools.sweep.summary import GROUPED_OVER, Job, JobGroup, Summary, summarize
 
 _NOTHING = "–"
 _LONG_NUMBER = re.compile(r"-?\d*\.\d{8,}(e[-+]?\d+)?")
@@ -38,7 +38,7 @@ def console_text(summary: Summary, width: int | None = None) -> str:
     if summary.metric is not None:
         table = _settings(summary)
         left = len(table.rows) - _MOST_ROWS
-        blocks.append(Table("", table.header, table.rows[:_MOST_ROWS], table.alignment))
+        blocks.append(TableBlock("", table.header, table.rows[:_MOST_ROWS], table.alignment))
         blocks += [f"And {left:,} more."] if left > 0 else []
     if len(summary.searched_for) > 1:
         blocks.append(_trade_offs(summary))
@@ -94,7 +94,7 @@ def _page(summary: Summary, directory: SweepDirectory) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _settings(summary: Summary) -> Table:
+def _settings(summary: Summary) -> TableBlock:
     """Return the table of settings, with what the order is by, the test split's metrics, and the monitor."""
     keys = [key for key in summary.keys if key not in GROUPED_OVER]
     metrics = [
@@ -116,7 +116,7 @@ def _settings(summary: Summary) -> Table:
             if name == summary.metric and are_repeated:
                 row.append(_bounds(values, name))
         rows.append(row)
-    return Table("", header, rows, "l" * len(keys) + "r" * (len(header) - len(keys)))
+    return TableBlock("", header, rows, "l" * len(keys) + "r" * (len(header) - len(keys)))
 
 
 def _are_repeated(summary: Summary) -> bool:
@@ -124,18 +124,18 @@ def _are_repeated(summary: Summary) -> bool:
     return not summary.searched_for or any(len(setting.jobs) > 1 for setting in summary.settings)
 
 
-def _trade_offs(summary: Summary) -> Table:
+def _trade_offs(summary: Summary) -> TableBlock:
     """Return the jobs that a search for several metrics came to."""
     metrics = ", ".join(f"{name} ({mode})" for name, mode in summary.searched_for.items())
     title = f"No other job is better in one of these and as good in the rest: {metrics}"
     return _table(title, summary.best, summary.keys, summary.searched_for)
 
 
-def _jobs(summary: Summary) -> Table:
+def _jobs(summary: Summary) -> TableBlock:
     return _table("", summary.jobs, summary.keys, summary.metrics)
 
 
-def _table(title: str, jobs: Iterable[Job], keys: Collection[str], metrics: Collection[str]) -> Table:
+def _table(title: str, jobs: Iterable[Job], keys: Collection[str], metrics: Collection[str]) -> TableBlock:
     rows = [
         [
             job.run_id,
@@ -148,7 +148,7 @@ def _table(title: str, jobs: Iterable[Job], keys: Collection[str], metrics: Coll
         ]
         for job in jobs
     ]
-    return Table(title, ["run", *keys, "status", *metrics], rows, "l" * (2 + len(keys)) + "r" * len(metrics))
+    return TableBlock(title, ["run", *keys, "status", *metrics], rows, "l" * (2 + len(keys)) + "r" * len(metrics))
 
 
 def _failures(summary: Summary) -> list[list[Job]]:
@@ -181,7 +181,7 @@ def _short(value: str) -> str:
     return f"{float(value):.4g}" if _LONG_NUMBER.fullmatch(value) else value
 
 
-def _number(setting: Setting) -> str:
+def _number(setting: JobGroup) -> str:
     num, total = len(setting.completed), len(setting.jobs)
     return f"{num:,}" if num == total else f"{num:,} of {total:,}"
 

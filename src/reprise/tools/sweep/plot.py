@@ -1,7 +1,7 @@
 """Draws a sweep: a dot for each job, and the mean of each setting with its interval."""
 
 from reprise.tools.plots.svg import DIGIT, circle, document, line, text, tick_label, ticks
-from reprise.tools.sweep.summary import GROUPED_OVER, Setting, Summary
+from reprise.tools.sweep.summary import GROUPED_OVER, JobGroup, Summary
 
 _MOST_SETTINGS = 30
 _ROW, _TOP, _WIDTH = 26, 52, 520  # pixels: a row, above the rows, across the values
@@ -42,11 +42,11 @@ def plot(summary: Summary) -> str:
     return document(left + _WIDTH + 28, bottom + 30, title, parts)
 
 
-def _label(setting: Setting, summary: Summary) -> str:
+def _label(setting: JobGroup, summary: Summary) -> str:
     keys = [key for key in summary.keys if key not in GROUPED_OVER and key in setting.overrides]
     return ", ".join(f"{key.rpartition('.')[2]}={setting.overrides[key]}" for key in keys) or "all jobs"
 
 
-def _extent(setting: Setting, metric: str) -> list[float]:
+def _extent(setting: JobGroup, metric: str) -> list[float]:
     values = setting.interval(metric)
     return setting.values(metric) + [b for b in (values.low, values.high) if b is not None] if values else []

@@ -18,7 +18,6 @@ from optuna.distributions import (
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from reprise.cli.sweep.job import Outcome, run_id_of
 from reprise.config.checking import show
 from reprise.config.components import validation_metrics
 from reprise.config.targets import build
@@ -29,6 +28,7 @@ from reprise.files.json_file import read_object
 from reprise.randomness.addresses import search_seed
 from reprise.runs.run_directory import PRUNED, SweepDirectory
 from reprise.text.suggestions import instead
+from reprise.tools.sweep.job_record import JobRecord, run_id_of
 from reprise.tools.sweep.summary import Job
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -95,7 +95,7 @@ class Search:
     def num_told(self) -> int:
         return sum(trial.state.is_finished() for trial in self._study.get_trials(deepcopy=False))
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: JobRecord) -> None:
         """Tell the study how a trial ended; one that was interrupted goes on when the search does.
 
         Raises:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from reprise.cli.sweep.job import Outcome
 from reprise.files.json_file import read_object
 from reprise.runs.run_directory import PRUNED, SweepDirectory
 from reprise.tools.statistics import MeanInterval, mean_interval
+from reprise.tools.sweep.job_record import JobRecord
 
 GROUPED_OVER = ("seed", "data.fold")
 """Jobs that differ in these keys only are repetitions of one setting."""
@@ -22,7 +22,7 @@ _NOT_A_SETTING = ("run_id", "sweep_id", "output_dir")
 
 @dataclass(frozen=True)
 class Job:
-    outcome: Outcome
+    outcome: JobRecord
 
     @property
     def run_id(self) -> str:
@@ -49,7 +49,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Setting:
+class JobGroup:
     """The jobs of one setting: what differs among them is the seed."""
 
     overrides: Mapping[str, str]
@@ -88,7 +88,7 @@ class Summary:
     keys: tuple[str, ...]
     """Those that differ among the jobs, those that are grouped over last."""
     metrics: tuple[str, ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[JobGroup, ...]
     jobs: tuple[Job, ...]
     searched_for: Mapping[str, str]
     """`min` or `max` by metric; empty if the sweep is no search."""
@@ -159,7 +159,7 @@ def summarize(directory: SweepDirectory) -> Summary:
             _natural(job.overrides, keys),
         )
 
-    settings = [Setting(dict(chosen), tuple(sorted(group, key=job_rank))) for chosen, group in groups.items()]
+    settings = [JobGroup(dict(chosen), tuple(sorted(group, key=job_rank))) for chosen, group in groups.items()]
     settings.sort(key=lambda setting: (rank(setting.values(metric or "")), _natural(setting.overrides, keys)))
     names = dict.fromkeys(name for job in jobs for name in job.metrics)
     return Summary(

@@ -19,14 +19,6 @@ Outcome = Literal["completed", "interrupted", "failed"]
 """As in `reprise.callbacks`, which imports torch."""
 
 
-class NotNow(Exception):
-    """A server does not answer; what was asked of it is to be tried again later."""
-
-
-class Never(Exception):
-    """Trying again would not help: something has to be set up first. The message says what."""
-
-
 @dataclass(frozen=True)
 class Line:
     """One line of `metrics.jsonl`; a step has one at most."""
@@ -72,7 +64,8 @@ class TrackedRun:
 class Destination(abc.ABC):
     """Where one run is shown: the whole interface between a run and a tracker.
 
-    Any method but the constructor may raise `NotNow`, and is called again later, or `Never`.
+    Any method but the constructor may raise `TemporaryTrackerError`, and is then called again later, or
+    `PermanentTrackerError`.
     """
 
     is_live = True

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from reprise.config.secrets import without_users
+from reprise.errors import TemporaryTrackerError
 from reprise.files.atomic_file import write_json
-from reprise.trackers.destinations import Destination, Line, NotNow, Outcome, TrackedRun
+from reprise.trackers.destinations import Destination, Line, Outcome, TrackedRun
 from reprise.trackers.destinations.parameters import parameters
 
 _TOKEN, _LAST_STEP = "reprise.run", "reprise.last_step"
@@ -23,7 +24,7 @@ _STATUS = {"completed": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 _LONGEST_REASON = 160
 
 
-class MLflow(Destination):
+class MLflowDestination(Destination):
     """What was sent stands in a tag of the run there, written together with the metrics.
 
     A metric that arrives twice is kept once by the server, since it has the time at which its line was logged.
@@ -86,7 +87,9 @@ class MLflow(Destination):
                 return str(self._client.create_experiment(self._experiment, artifact_location=artifact_root))
             found = self._client.get_experiment_by_name(self._experiment)
         if found is None or found.lifecycle_stage == "deleted":
-            raise NotNow(f"MLflow: the experiment {self._experiment!r} cannot be made, or was deleted there")
+            raise TemporaryTrackerError(
+                f"MLflow: the experiment {self._experiment!r} cannot be made, or was deleted there"
+            )
         return str(found.experiment_id)
 
     def _find_run(self, run: TrackedRun, experiment_id: str, server: str) -> Any:
@@ -147,9 +150,9 @@ def _told_apart() -> Iterator[None]:
     """Turn whatever the client raises into something that is tried again later."""
     try:
         yield
-    except NotNow:
+    except TemporaryTrackerError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
         reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
-        raise NotNow(f"MLflow does not take what is sent: {type(error).__name__}: {reason}") from None
+        raise TemporaryTrackerError(f"MLflow does not take what is sent: {type(error).__name__}: {reason}") from None

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reprise.errors import PermanentTrackerError, TemporaryTrackerError
 from reprise.files.atomic_file import write_json
-from reprise.trackers.destinations import Destination, Line, Never, NotNow, Outcome, TrackedRun
+from reprise.trackers.destinations import Destination, Line, Outcome, TrackedRun
 from reprise.trackers.destinations.parameters import parameters
 
 _SECONDS_TO_CONNECT = 20.0
 """Unless WANDB_INIT_TIMEOUT says otherwise."""
 
 
-class WandB(Destination):
+class WandBDestination(Destination):
     """Lines carry the number of their step as W&B's own, so that the server itself drops what it has already.
 
     Offline there is nobody who looks, and W&B begins another directory at each restart: so the whole run is written at
@@ -69,10 +70,10 @@ class WandB(Destination):
                 ),
             )
         except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
-            raise Never(f"W&B: {error}") from None
+            raise PermanentTrackerError(f"W&B: {error}") from None
         except Exception as error:
             wandb.teardown()  # the id would stay in use
-            raise NotNow(f"W&B does not answer: {error}") from None
+            raise TemporaryTrackerError(f"W&B does not answer: {error}") from None
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
         return int(self._run.starting_step) - 1
@@ -93,7 +94,7 @@ class WandB(Destination):
                 self._run.log_artifact(artifact)
             self._run.finish(exit_code=0 if outcome == "completed" else 1)
         except Exception as error:
-            raise NotNow(f"W&B does not take what is sent: {error}") from None
+            raise TemporaryTrackerError(f"W&B does not take what is sent: {error}") from None
         if self._mode == "offline":
             for path in self._earlier:
                 shutil.rmtree(path, ignore_errors=True)

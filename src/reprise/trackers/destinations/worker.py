@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from reprise.config.secrets import without_users
+from reprise.errors import PermanentTrackerError, TemporaryTrackerError
 from reprise.runs.run_directory import RunDirectory
-from reprise.trackers.destinations import Destination, Line, Never, NotNow, Outcome, TrackedRun, read_lines
+from reprise.trackers.destinations import Destination, Line, Outcome, TrackedRun, read_lines
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
 _SECONDS_BETWEEN_TRIALS = (2.0, 5.0, 15.0, 60.0)
@@ -90,7 +91,7 @@ class Worker:
         files, results = (self._run.files, self._results()) if outcome == "completed" else ([], None)
         try:
             self._destination.finish(outcome, files, results)
-        except NotNow as error:
+        except TemporaryTrackerError as error:
             self._fail(error)
             return False
         return True
@@ -98,7 +99,7 @@ class Worker:
     def _give_up(self) -> bool:
         if self._is_open:
             threading.Timer(_SECONDS_AFTER_A_KILL, os._exit, [1]).start()
-            with contextlib.suppress(NotNow):
+            with contextlib.suppress(TemporaryTrackerError):
                 self._destination.finish("interrupted", [], None)
         return False
 
@@ -123,7 +124,7 @@ class Worker:
                 self._destination.send(part)
                 self._last_step = part[-1].step
             self._offset = offset
-        except NotNow as error:
+        except TemporaryTrackerError as error:
             self._fail(error)
             return False
         if self._num_failures:
@@ -173,7 +174,7 @@ def main() -> NoReturn:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder):
             is_done = Worker(destination, TrackedRun(directory, config, settings["pid"]), report).follow(orders)
-    except Never as error:
+    except PermanentTrackerError as error:
         report("warning", str(error), "; the run goes on without it")
         is_done = False
     except Exception as error:
