@@ -15,7 +15,7 @@ from pathlib import Path
 
 from workloads.marks import state_of_process
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 report, how, *overrides = sys.argv[1:]
 sys.argv[1:] = overrides
