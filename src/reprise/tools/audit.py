@@ -4,9 +4,10 @@ import argparse
 import subprocess
 from collections.abc import Sequence
 
+from reprise import __version__
 from reprise.config import ExperimentConfig
 from reprise.config.components import check_components
-from reprise.errors import CheckFailed, Different
+from reprise.errors import CheckFailed, CheckNotApplicable, Different
 from reprise.files.json_file import read_object
 from reprise.files.json_values import text_at
 from reprise.runs.run_directory import RunDirectory, open_run
@@ -78,5 +79,9 @@ def _model_card(run: RunDirectory, checks: Sequence[Check]) -> str:
     except (OSError, UnicodeDecodeError):
         raise CheckFailed("There is no `model_card.md`.") from None
     if there != model_card_text(run, checks):
+        recorded = text_at(read_object(run.provenance), "code", "reprise")
+        if recorded != __version__:
+            by = "a version of the engine that did not record its number" if recorded is None else f"version {recorded}"
+            raise CheckNotApplicable(f"`model_card.md` was written by {by}; version {__version__} writes another text.")
         raise CheckFailed("`model_card.md` is not what the files give now.")
     return "`model_card.md` is what the files give now, to the byte."

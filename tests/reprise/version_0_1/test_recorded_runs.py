@@ -13,6 +13,8 @@ from reprise.cli.resuming import resume
 from reprise.config import ExperimentConfig
 from reprise.files.content_hash import content_hash
 from reprise.runs.checkpoint import read_checkpoint
+from reprise.runs.run_directory import open_run
+from reprise.tools.audit import audit
 from reprise.tools.compare import compare_runs
 from reprise.tools.reproduction.recorded_code import find_clone, is_commit_here
 from reprise.tools.reproduction.reproduce import reproduce
@@ -92,6 +94,13 @@ def test_a_run_is_repeated_with_its_recorded_code(runs: Path) -> None:
         pytest.skip("the commit that recorded the run is not in this clone")
     verdict = reproduce(runs / "completed", trusted_packages=TRUSTED)
     assert verdict.is_identical or not is_same_class(runs / "completed")
+
+
+def test_a_run_is_audited_and_only_what_needs_its_commit_may_fail(runs: Path) -> None:
+    checks = {check.title: check for check in audit(open_run(runs / "completed"), TRUSTED)}
+    failed = {title for title, check in checks.items() if check.verdict == "failed"}
+    assert failed <= {"Code and parts at hand"}
+    assert checks["Model card"].verdict == "not applicable"
 
 
 def test_a_config_of_then_is_the_config_of_now() -> None:
