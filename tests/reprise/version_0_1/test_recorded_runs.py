@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 import recorded_parts  # noqa: F401 - trusted by name below
 import torch
+from tiny_runs import compose
 
 from reprise import load_run
 from reprise.cli.resuming import resume
 from reprise.config import ExperimentConfig
+from reprise.errors import InputError
 from reprise.files.content_hash import content_hash
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import open_run
+from reprise.runs.train import train
 from reprise.tools.audit import audit
 from reprise.tools.compare import compare_runs
 from reprise.tools.reproduction.recorded_code import find_clone, is_commit_here
@@ -68,6 +71,19 @@ def test_an_interrupted_run_carries_on_to_the_bits_of_the_run_that_was_not(runs:
         for name in ("interrupted", "completed")
     ]
     assert lines[0] == lines[1]
+
+
+def test_the_command_of_an_interrupted_run_is_still_the_same_command(runs: Path) -> None:
+    overrides = [
+        *("experiment_name=points", "data=recorded", "model=recorded", "training.batch_size=16"),
+        *("training.learning_rate=0.05", "training.max_epochs=3", "num_threads=1", "tracker=none"),
+        *("trusted_packages=[recorded_parts]", "training.log_every_steps=2", "training.checkpoint_every_steps=2"),
+        *("callbacks=[default,weights_trace,stop_at]", "run_id=interrupted"),
+    ]
+    composed = compose(*overrides)
+    assert train(composed) == Path("outputs/experiments/points/interrupted")
+    with pytest.raises(InputError, match=r"seed"):
+        train(compose(*overrides, "seed=7"))
 
 
 def test_a_run_is_extended_with_a_recorded_change(runs: Path) -> None:
