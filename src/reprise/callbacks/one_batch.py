@@ -4,11 +4,11 @@ import logging
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from reprise.callbacks import Callback, Run
 from reprise.config import PositiveFloat
 from reprise.errors import NotLearned
+from reprise.private_names.torch import BatchNorm
 
 logger = logging.getLogger(__name__)
 
@@ -74,4 +74,4 @@ class OneBatch(Callback):
 def _as_in_evaluation(model: nn.Module, _: Any) -> None:
     if model.training:
         for module in model.modules():
-            module.training = isinstance(module, _BatchNorm)
+            module.training = isinstance(module, BatchNorm)

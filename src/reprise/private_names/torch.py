@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.batchnorm import _NormBase as NormBase  # what keeps running statistics has no public base class
 
-__all__ = ["NormBase", "foreach_add_", "foreach_div_", "foreach_norm", "fused_adamw_", "has_step_hooks"]
+__all__ = ["BatchNorm", "NormBase", "foreach_add_", "foreach_div_", "foreach_norm", "fused_adamw_", "has_step_hooks"]
 
 # One kernel for many tensors: torch's own optimizers and clipping call these, and nothing public does.
 foreach_add_ = torch._foreach_add_

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from reprise.private_names.torch import (
+    BatchNorm,
     NormBase,
     foreach_add_,
     foreach_div_,
@@ -55,3 +56,9 @@ def test_an_observed_optimizer_is_recognised() -> None:
     before.remove()
     optimizer.register_step_post_hook(lambda *_: None)
     assert has_step_hooks(optimizer)
+
+
+def test_every_batch_norm_has_the_class_of_batch_norms_alone() -> None:
+    assert all(isinstance(norm, BatchNorm) for norm in (nn.BatchNorm1d(1), nn.BatchNorm3d(1), nn.SyncBatchNorm(1)))
+    assert not isinstance(nn.InstanceNorm1d(1), BatchNorm)
+    assert isinstance(nn.InstanceNorm1d(1), NormBase)

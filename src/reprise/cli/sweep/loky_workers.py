@@ -12,6 +12,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from reprise.cli.sweep.launching import ComposedJob
 from reprise.cli.sweep.processes import begin_worker, carry_out, died, hydra_state
 from reprise.errors import JobProcessLost
+from reprise.private_names.loky import process_ids
 from reprise.tools.sweep.job_record import JobRecord
 
 
@@ -45,7 +46,7 @@ class LokyWorkers:
 
     def stop(self, running: Sequence[Future[JobRecord]], number: int) -> None:
         for future in running:
-            for process_id in self._executors[self._slots[future]]._processes:
+            for process_id in process_ids(self._executors[self._slots[future]]):
                 os.kill(process_id, number)
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from reprise.errors import ConfigError, InputError, Problem
 from reprise.files.atomic_file import write_json
 from reprise.files.differences import compare
 from reprise.files.json_file import read_object
+from reprise.private_names.optuna import trial_id
 from reprise.randomness.addresses import search_seed
 from reprise.runs.run_directory import PRUNED, SweepDirectory
 from reprise.text.suggestions import instead
@@ -80,11 +81,11 @@ class Search:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         for trial in begun:
             if trial.state is TrialState.RUNNING:
-                yield self._begin(trial.number, trial._trial_id, trial.params)
+                yield self._begin(trial.number, trial_id(trial), trial.params)
         for position in range(len(begun), num_trials):
             self._study.sampler = self._build_sampler(position)
             asked = self._study.ask(dict(self._space))
-            yield self._begin(asked.number, asked._trial_id, asked.params)
+            yield self._begin(asked.number, trial_id(asked), asked.params)
 
     def overrides(self) -> list[list[str]]:
         """Return the overrides of all trials that have been."""
@@ -163,7 +164,7 @@ def trial_of(directory: SweepDirectory, run_id: str, pruner: optuna.pruners.Base
     running: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
         if trial.user_attrs.get("run_id") == run_id:
-            return Trial(study, trial._trial_id)
+            return Trial(study, trial_id(trial))
     return None
 
 
