@@ -5,12 +5,14 @@ for STEPS optimizer steps or `all`, into OUTPUT; parts may also come from the pa
 little, and only what has been there since a run could first be trained, so that it fits old code as well.
 """
 
+import importlib
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def _refuse(message: str) -> NoReturn:
@@ -18,21 +20,25 @@ def _refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def _find(name: str, *modules: str) -> Any:
+    """Return what has this name in the first of these modules that has it."""
+    for module in modules:
+        with suppress(ImportError, AttributeError):
+            return getattr(importlib.import_module(module), name)
+    _refuse(f"the recorded code is from before runs could be repeated: no {modules[-1]}.{name}; --current-code may do")
+
+
 try:
     import reprise
     from reprise.callbacks import Callback, Run
     from reprise.config import ExperimentConfig
-
-    try:
-        from reprise.cli.command_line import run_command
-        from reprise.config.composed import Composed
-        from reprise.runs.train import train
-    except ImportError:  # where these stood in version 0.1
-        from reprise.command_line import run_command
-        from reprise.config.composing import Composed
-        from reprise.train import train
 except ImportError as import_error:
     _refuse(f"the recorded code is from before runs could be repeated: {import_error}; --current-code may do")
+
+# Where each stands now, and where it stood in version 0.1.
+run_command = _find("run_command", "reprise.cli.command_line", "reprise.command_line")
+Composed = _find("Composed", "reprise.config.composed", "reprise.config.composing")
+train = _find("train", "reprise.runs.train", "reprise.train")
 
 
 class StopAfter(Callback):

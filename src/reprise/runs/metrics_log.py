@@ -34,6 +34,11 @@ class MetricEntry(NamedTuple):
     metrics: dict[str, float]
     """Flat names such as `train/loss`; finite numbers."""
 
+    @property
+    def seconds(self) -> float:
+        """When it was logged, since the epoch of Unix time."""
+        return datetime.fromisoformat(self.timestamp).timestamp()
+
     def to_json(self) -> str:
         # As `json.dumps(self._asdict(), allow_nan=False)`, in two thirds of the time: every step may have a line.
         values = ", ".join([f"{_quoted(name)}: {_number(value)}" for name, value in self.metrics.items()])
@@ -161,9 +166,12 @@ def _entry(log_path: str | Path, number: int, line: str) -> MetricEntry:
 
 
 def read_metrics_from(log_path: str | Path, offset: int) -> tuple[list[MetricEntry], int]:
-    """Return the entries of a metrics file from byte `offset` on, and the offset behind the last of them."""
-    with Path(log_path).open("rb") as file:
-        file.seek(offset)
-        lines, newline, _ = file.read().rpartition(b"\n")
+    """Return the whole entries of a metrics file from byte `offset` on, and the offset behind the last of them."""
+    try:
+        with Path(log_path).open("rb") as file:
+            file.seek(offset)
+            lines, newline, _ = file.read().rpartition(b"\n")
+    except FileNotFoundError:
+        return [], offset
     entries = [MetricEntry.from_json(line) for line in lines.decode().splitlines()]
     return entries, offset + len(lines) + len(newline)

@@ -71,7 +71,7 @@ class Tracker(Callback, abc.ABC):
 
     def _send_new(self) -> None:
         self._last_sending = time.monotonic()
-        if self.failed or not self._log.exists():
+        if self.failed:
             return
         entries, length = read_metrics_from(self._log, self._find_length())
         if entries:

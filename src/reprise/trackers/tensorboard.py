@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ class TensorBoard(Tracker):
             folder = str(self._record.parent)
             self._writer = SummaryWriter(folder, purge_step=entries[0].step, max_queue=2**14)
         for entry in entries:
-            self._write(entry.metrics, entry.step, entry.timestamp)
+            self._write(entry.metrics, entry.step, entry.seconds)
         self._writer.flush()
 
     def send_results(self, run: Run, last: MetricEntry) -> None:
@@ -39,7 +38,7 @@ class TensorBoard(Tracker):
         if self._writer is None:
             self.send([last])
         results = run.results or {"metrics": {}, "step": last.step}
-        self._write(results["metrics"], last.step, last.timestamp)
+        self._write(results["metrics"], last.step, last.seconds)
         values = {name: _plain(value) for name, value in parameters(run.config).items() if value is not None}
         # `SummaryWriter.add_hparams` would write the metrics once more, without a step.
         names = dict.fromkeys([*last.metrics, *results["metrics"]], 0.0)
@@ -58,12 +57,11 @@ class TensorBoard(Tracker):
             self._writer.close()
             self._writer = None
 
-    def _write(self, metrics: dict[str, float], step: int, timestamp: str) -> None:
+    def _write(self, metrics: dict[str, float], step: int, seconds: float) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         # All metrics of a line are one event: `SummaryWriter.add_scalar` takes far longer, and makes one of each.
         values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-        seconds = datetime.fromisoformat(timestamp).timestamp()
         self._writer._get_file_writer().add_summary(Summary(value=values), step, walltime=seconds)
 
 

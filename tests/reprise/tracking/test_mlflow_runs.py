@@ -17,10 +17,10 @@ from harness import scalars
 from tiny_runs import TINY, TRAIN
 
 from reprise.errors import TemporaryTrackerError
-from reprise.runs.metrics_log import MetricEntry, MetricsLogger, read_metrics
+from reprise.runs.metrics_log import MetricEntry, MetricsLogger, read_metrics, read_metrics_from
 from reprise.runs.run_directory import RunDirectory
 from reprise.tools.sync import sync_run
-from reprise.trackers.destinations import TrackedRun, read_lines
+from reprise.trackers.destinations import TrackedRun
 from reprise.trackers.destinations.mlflow import MLflowDestination, key
 
 
@@ -74,7 +74,7 @@ def there(run: RunDirectory, uri: str | None = None) -> tuple[Any, dict[str, lis
 def test_every_step_is_there_once_however_often_a_run_is_carried_on(outputs: Path) -> None:
     run = make_run(outputs, "one")
     log(run, 1, 2, 3)
-    lines, _ = read_lines(run.directory.metrics_log, 0)
+    lines, _ = read_metrics_from(run.directory.metrics_log, 0)
     first, last_step = opened(run)
     assert last_step == -1
     first.send(lines[:2])

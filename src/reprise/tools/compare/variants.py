@@ -1,4 +1,4 @@
-"""Groups runs into variants, runs that are equal in all but the seed, and puts the better ones first."""
+"""Compares the variants among a set of runs: the figures of each over seeds, the better ones first."""
 
 import math
 from collections import Counter
@@ -13,16 +13,9 @@ from reprise.text.numbers import is_higher_better
 from reprise.text.suggestions import instead
 from reprise.tools.compare.runs import Repetition, RunRecord
 from reprise.tools.statistics import MeanInterval, mean_interval, paired_difference
+from reprise.tools.variants import ABSENT, PLACE_KEYS, PRODUCT_KEYS, REPETITION_KEYS, differing_keys, group_variants
 
 Mode = Literal["min", "max"]
-
-REPETITION_KEYS = ("seed", "data.fold")
-PLACE_KEYS = ("run_id", "sweep_id", "output_dir")
-PRODUCT_KEYS = ("preflight", "export.onnx", "export.torch_export")
-"""Keys that make no variant: what is repeated over, where a run lies, and what is made of it when it is trained."""
-
-ABSENT = object()
-"""Stands for the value of a key that a config does not have."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +106,9 @@ def compare_variants(runs: Sequence[RunRecord], metric: str | None = None, mode:
     Raises:
         InputError: if no run has the metric, or the better direction is not known.
     """
-    keys = _differing_keys(runs)
-    groups: dict[tuple[str, ...], list[RunRecord]] = {}
-    for run in runs:
-        groups.setdefault(tuple(repr(run.flat_config.get(key, ABSENT)) for key in keys), []).append(run)
-    variants = [Variant("", tuple(group)) for group in groups.values()]
+    ignored = REPETITION_KEYS + PLACE_KEYS + PRODUCT_KEYS
+    keys = differing_keys([run.flat_config for run in runs], ignored)
+    variants = [Variant("", tuple(group)) for _, group in group_variants(runs, lambda run: run.flat_config, keys)]
     counted = [run for variant in variants for run in variant.counted.values()]
     metrics = list(dict.fromkeys(name for run in counted for name in run.metrics))
     monitor, monitor_mode = _monitor(counted)
@@ -132,20 +123,6 @@ def compare_variants(runs: Sequence[RunRecord], metric: str | None = None, mode:
     labelled = (Variant(label, variant.runs) for label, variant in zip(_labels(), ranked, strict=False))
     metrics.sort(key=lambda other: other != name)  # a stable sort: the others stay in their order
     return Comparison(tuple(labelled), tuple(keys), tuple(metrics), name, mode)
-
-
-def _differing_keys(runs: Sequence[RunRecord]) -> list[str]:
-    values: dict[str, set[str]] = {}
-    num_runs: Counter[str] = Counter()
-    for run in runs:
-        for key, value in run.flat_config.items():
-            values.setdefault(key, set()).add(repr(value))
-            num_runs[key] += 1
-    return sorted(
-        key
-        for key, found in values.items()
-        if key not in REPETITION_KEYS + PLACE_KEYS + PRODUCT_KEYS and (len(found) > 1 or num_runs[key] < len(runs))
-    )
 
 
 def _monitor(runs: Sequence[RunRecord]) -> tuple[str, Mode | None]:

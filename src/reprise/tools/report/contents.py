@@ -9,8 +9,9 @@ from reprise.files.json_values import list_at, mapping_at, mappings_at, text_at
 from reprise.runs.metrics_log import read_metrics
 from reprise.text.numbers import count, is_rate
 from reprise.tools.compare.runs import RunRecord
-from reprise.tools.compare.variants import ABSENT, Comparison, Variant
+from reprise.tools.compare.variants import Comparison, Variant
 from reprise.tools.report.curves import curves
+from reprise.tools.variants import ABSENT
 
 _MOST_LABELS = 50  # of a confusion matrix that is shown
 

@@ -9,16 +9,7 @@ from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.provenance import read_provenance
 from reprise.runs.run_directory import RunDirectory
 from reprise.tools.reproduction.explanation import Facts
-
-# Changes of these by `resume` move no bits.
-INERT_KEYS = (
-    "data.num_workers",
-    "training.checkpoint_every_",
-    "callbacks.progress",
-    "callbacks.checkpoints",
-    "card.",
-    "tracker.",
-)
+from reprise.tools.variants import PLACE_KEYS, moves_bits
 
 
 def differing_facts(recorded: RunDirectory, repeated: RunDirectory, code: Mapping[str, Any]) -> Facts:
@@ -42,7 +33,7 @@ def differing_facts(recorded: RunDirectory, repeated: RunDirectory, code: Mappin
     return Facts(
         provenance=differences,
         config=_changed_config(recorded, config, {change.key for _, change in changes}),
-        extensions=[(step, change) for step, change in changes if not change.key.startswith(INERT_KEYS)],
+        extensions=[(step, change) for step, change in changes if moves_bits(change.key)],
         moves=[
             (attempt["from_step"], Difference(fact["fact"], fact["now"], here.get(fact["fact"])))
             for attempt in resumed
@@ -77,12 +68,13 @@ def _changed_config(recorded: RunDirectory, config: ExperimentConfig, by_resume:
     if not recorded.last_checkpoint.exists():
         return []
     trained = read_checkpoint(recorded.last_checkpoint)["config"]
-    apart = {"run_id", "output_dir", "trusted_packages", *by_resume}
+    apart = {*PLACE_KEYS, "trusted_packages", *by_resume}
     return [change for change in compare(trained, config.to_dict()) if change.key not in apart]
 
 
 def _targets(config: ExperimentConfig) -> list[tuple[str, str]]:
-    return [("data", config.data.target), ("model", config.model.target)]
+    targets = {"data": config.data.target, "model": config.model.target}
+    return [(part, target) for part, target in targets.items() if target is not None]
 
 
 def _source_files(target: str) -> list[str]:

@@ -23,7 +23,7 @@ from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.metrics_log import last_metrics
 from reprise.runs.provenance import patches_made_in
 from reprise.runs.run_directory import RunDirectory, open_run
-from reprise.tools.reproduction.differing_facts import INERT_KEYS, differing_facts, other_splits, provenance_of
+from reprise.tools.reproduction.differing_facts import differing_facts, other_splits, provenance_of
 from reprise.tools.reproduction.divergence import find_divergence
 from reprise.tools.reproduction.explanation import candidates, explain, is_worth_a_second_repeat
 from reprise.tools.reproduction.findings import Findings
@@ -35,6 +35,7 @@ from reprise.tools.reproduction.recorded_code import (
     patched_files,
 )
 from reprise.tools.reproduction.verdict import Verdict
+from reprise.tools.variants import moves_bits
 from reprise.training.ordered_sums import has_order_of_one
 
 Repeat = Callable[[int | None], RunDirectory]
@@ -202,7 +203,7 @@ def _notes(
             )
         )
     for attempt in run.read_status().get("attempts", ())[1:]:
-        changes = [c for c in attempt["changes"] if not c["key"].startswith(INERT_KEYS)]
+        changes = [c for c in attempt["changes"] if moves_bits(c["key"])]
         if changes and attempt["from_step"]:
             told = ", ".join(f"{c['key']} {c['from']!r} → {c['to']!r}" for c in changes)
             notes.append(

@@ -12,7 +12,8 @@ from reprise.text.tables import Block, TableBlock, as_csv, as_latex, as_markdown
 from reprise.tools.compare.tables import spread
 from reprise.tools.statistics import MeanInterval
 from reprise.tools.sweep.plot import plot
-from reprise.tools.sweep.summary import GROUPED_OVER, Job, JobGroup, Summary, summarize
+from reprise.tools.sweep.summary import Job, JobGroup, Summary, summarize
+from reprise.tools.variants import REPETITION_KEYS
 
 _NOTHING = "–"
 _LONG_NUMBER = re.compile(r"-?\d*\.\d{8,}(e[-+]?\d+)?")
@@ -55,7 +56,7 @@ def _sentence(summary: Summary) -> str:
         best = "lowest" if summary.mode == "min" else "highest"
         sentence += f" Sorted by {summary.metric}, {best} first."
         if _are_repeated(summary):
-            over = " and ".join(_REPEATED[key] for key in GROUPED_OVER if key in summary.keys) or "seeds"
+            over = " and ".join(_REPEATED[key] for key in REPETITION_KEYS if key in summary.keys) or "seeds"
             sentence += f" ± is the standard deviation over {over} (n − 1)."
     return sentence
 
@@ -96,7 +97,7 @@ def _page(summary: Summary, directory: SweepDirectory) -> str:
 
 def _settings(summary: Summary) -> TableBlock:
     """Return the table of settings, with what the order is by, the test split's metrics, and the monitor."""
-    keys = [key for key in summary.keys if key not in GROUPED_OVER]
+    keys = [key for key in summary.keys if key not in REPETITION_KEYS]
     metrics = [
         name for name in summary.metrics if name in (summary.metric, summary.monitor) or name.startswith("test/")
     ]

@@ -10,19 +10,18 @@ from typing import Any
 from reprise.config.secrets import hidden_in_text
 from reprise.files.atomic_file import write_json
 from reprise.runs.run_directory import PRUNED, Status, SweepDirectory
+from reprise.tools.variants import PLACE_KEYS
 
 JobRecord = dict[str, Any]
 """How a job ended, in plain values, as recorded: `run_id`, `overrides`, `status`, `reason`, `traceback`, `run_dir`
 (relative to the sweep), `monitor` (`metric`, `mode`, `value` at the best checkpoint), `metrics` (flat name → number; of
 the best checkpoint, on the validation and the test split), `ended`."""
 
-_NAMES_NO_JOB = ("run_id", "sweep_id", "output_dir")
-
 
 def run_id_of(sweep_id: str, overrides: Sequence[str]) -> str:
     """Return the name of the run with these overrides; their order does not count, so a grown grid finds its runs."""
     lines = [line.lstrip("+") for line in overrides]
-    named = "\n".join(sorted(line for line in lines if line.split("=")[0] not in _NAMES_NO_JOB))
+    named = "\n".join(sorted(line for line in lines if line.split("=")[0] not in PLACE_KEYS))
     return f"{sweep_id}-{hashlib.blake2b(named.encode(), digest_size=5).hexdigest()}"
 
 

@@ -1,7 +1,8 @@
 """Draws a sweep: a dot for each job, and the mean of each setting with its interval."""
 
 from reprise.tools.plots.svg import DIGIT, circle, document, line, text, tick_label, ticks
-from reprise.tools.sweep.summary import GROUPED_OVER, JobGroup, Summary
+from reprise.tools.sweep.summary import JobGroup, Summary
+from reprise.tools.variants import REPETITION_KEYS
 
 _MOST_SETTINGS = 30
 _ROW, _TOP, _WIDTH = 26, 52, 520  # pixels: a row, above the rows, across the values
@@ -43,7 +44,7 @@ def plot(summary: Summary) -> str:
 
 
 def _label(setting: JobGroup, summary: Summary) -> str:
-    keys = [key for key in summary.keys if key not in GROUPED_OVER and key in setting.overrides]
+    keys = [key for key in summary.keys if key not in REPETITION_KEYS and key in setting.overrides]
     return ", ".join(f"{key.rpartition('.')[2]}={setting.overrides[key]}" for key in keys) or "all jobs"
 
 

@@ -12,12 +12,9 @@ from reprise.files.json_file import read_object
 from reprise.runs.run_directory import PRUNED, SweepDirectory
 from reprise.tools.statistics import MeanInterval, mean_interval
 from reprise.tools.sweep.job_record import JobRecord
-
-GROUPED_OVER = ("seed", "data.fold")
-"""Jobs that differ in these keys only are repetitions of one setting."""
+from reprise.tools.variants import PLACE_KEYS, REPETITION_KEYS, differing_keys, group_variants
 
 _ORDER = ("completed", PRUNED, "interrupted", "failed", "running")
-_NOT_A_SETTING = ("run_id", "sweep_id", "output_dir")
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Job:
     def overrides(self) -> dict[str, str]:
         """Values as typed, by key."""
         pairs = (line.lstrip("+").partition("=") for line in self.outcome["overrides"])
-        return {key: value for key, _, value in pairs if key not in _NOT_A_SETTING}
+        return {key: value for key, _, value in pairs if key not in PLACE_KEYS}
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -116,7 +113,7 @@ class Summary:
             "sweep_id": self.sweep_id,
             "experiment_name": self.experiment_name,
             "ordered_by": {"metric": self.metric, "mode": self.mode},
-            "grouped_over": list(GROUPED_OVER),
+            "grouped_over": list(REPETITION_KEYS),
             "num_jobs": self.num_jobs,
             **({"searched_for": dict(self.searched_for)} if self.searched_for else {}),
             **({"best": [job.run_id for job in self.best]} if self.searched_for else {}),
@@ -142,11 +139,9 @@ def summarize(directory: SweepDirectory) -> Summary:
     if searched_for:
         metric, mode = next(iter(searched_for.items()))
         monitor = metric
-    keys = _differing_keys(jobs)
-    groups: dict[tuple[tuple[str, str], ...], list[Job]] = {}
-    for job in jobs:
-        chosen = [(key, job.overrides[key]) for key in keys if key in job.overrides and key not in GROUPED_OVER]
-        groups.setdefault(tuple(chosen), []).append(job)
+    # What is written about a run makes variants here: every job counts, also two with one seed.
+    keys = differing_keys([job.overrides for job in jobs], PLACE_KEYS)
+    groups = group_variants(jobs, lambda job: job.overrides, keys)
 
     def rank(values: Sequence[float]) -> float:
         mean = mean_interval(values).mean if values else math.inf
@@ -159,7 +154,7 @@ def summarize(directory: SweepDirectory) -> Summary:
             _natural(job.overrides, keys),
         )
 
-    settings = [JobGroup(dict(chosen), tuple(sorted(group, key=job_rank))) for chosen, group in groups.items()]
+    settings = [JobGroup(chosen, tuple(sorted(group, key=job_rank))) for chosen, group in groups]
     settings.sort(key=lambda setting: (rank(setting.values(metric or "")), _natural(setting.overrides, keys)))
     names = dict.fromkeys(name for job in jobs for name in job.metrics)
     return Summary(
@@ -188,15 +183,6 @@ def _order(jobs: Sequence[Job]) -> tuple[str | None, str, str | None]:
         twin = f"test/{monitor.rpartition('/')[2]}"
         return twin if any(twin in job.metrics for job in jobs) else monitor, mode, monitor
     return None, "min", None
-
-
-def _differing_keys(jobs: Sequence[Job]) -> list[str]:
-    values: dict[str, set[str | None]] = {key: set() for job in jobs for key in job.overrides}
-    for job in jobs:
-        for key, found in values.items():
-            found.add(job.overrides.get(key))
-    differing = [key for key, found in values.items() if len(found) > 1]
-    return sorted(differing, key=lambda key: (key in GROUPED_OVER, key))
 
 
 def _natural(overrides: Mapping[str, str], keys: Sequence[str]) -> list[tuple[bool, float, str]]:

@@ -6,28 +6,16 @@ that no line is sent twice and none is left out, whenever either side is killed.
 """
 
 import abc
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from reprise.runs.metrics_log import MetricEntry
 from reprise.runs.run_directory import RunDirectory
 
 Outcome = Literal["completed", "interrupted", "failed"]
 """As in `reprise.callbacks`, which imports torch."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of `metrics.jsonl`; a step has one at most."""
-
-    seconds: float
-    """When it was logged, since the epoch of Unix time."""
-    epoch: int
-    step: int
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,28 +71,12 @@ class Destination(abc.ABC):
         """
 
     @abc.abstractmethod
-    def send(self, lines: Sequence[Line]) -> None:
+    def send(self, lines: Sequence[MetricEntry]) -> None:
         """Show these lines, of which some may have arrived already if it failed before."""
 
     @abc.abstractmethod
-    def finish(self, outcome: Outcome, files: Sequence[Path], results: Line | None) -> None:
+    def finish(self, outcome: Outcome, files: Sequence[Path], results: MetricEntry | None) -> None:
         """Say how the run has ended, and keep its files and the figures of the test split with it.
 
         Returns when everything has arrived. A run that ended may be carried on, and then ends again.
         """
-
-
-def read_lines(path: Path, offset: int) -> tuple[list[Line], int]:
-    """Return the whole lines of a metrics file from byte `offset` on, and the offset behind the last of them."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            text, newline, _ = file.read().rpartition(b"\n")
-    except FileNotFoundError:
-        return [], offset
-    lines = []
-    for row in text.decode().splitlines():
-        values = json.loads(row)
-        seconds = datetime.fromisoformat(values["timestamp"]).timestamp()
-        lines.append(Line(seconds, values["epoch"], values["step"], values["metrics"]))
-    return lines, offset + len(text) + len(newline)

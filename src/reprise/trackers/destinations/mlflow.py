@@ -14,7 +14,8 @@ from typing import Any
 from reprise.config.secrets import without_users
 from reprise.errors import TemporaryTrackerError
 from reprise.files.atomic_file import write_json
-from reprise.trackers.destinations import Destination, Line, Outcome, TrackedRun
+from reprise.runs.metrics_log import MetricEntry
+from reprise.trackers.destinations import Destination, Outcome, TrackedRun
 from reprise.trackers.destinations.parameters import parameters
 
 _TOKEN, _LAST_STEP = "reprise.run", "reprise.last_step"
@@ -58,7 +59,7 @@ class MLflowDestination(Destination):
             self._tell_parameters(parameters(run.config), found.data.params)
         return int(found.data.tags.get(_LAST_STEP, -1))
 
-    def send(self, lines: Sequence[Line]) -> None:
+    def send(self, lines: Sequence[MetricEntry]) -> None:
         metrics = [metric for line in lines for metric in self._metrics(line)]
         with _told_apart():
             for start in range(0, len(metrics), _MOST_METRICS):
@@ -67,7 +68,7 @@ class MLflowDestination(Destination):
                 tags = [self._mlflow.entities.RunTag(_LAST_STEP, str(lines[-1].step))] if is_last else []
                 self._client.log_batch(self._run_id, metrics=part, tags=tags)
 
-    def finish(self, outcome: Outcome, files: Sequence[Path], results: Line | None) -> None:
+    def finish(self, outcome: Outcome, files: Sequence[Path], results: MetricEntry | None) -> None:
         with _told_apart():
             if results is not None:
                 self._client.log_batch(self._run_id, metrics=self._metrics(results))
@@ -75,7 +76,7 @@ class MLflowDestination(Destination):
                 self._client.log_artifact(self._run_id, str(path))
             self._client.set_terminated(self._run_id, _STATUS[outcome])
 
-    def _metrics(self, line: Line) -> list[Any]:
+    def _metrics(self, line: MetricEntry) -> list[Any]:
         milliseconds = round(1000 * line.seconds)
         metric = self._mlflow.entities.Metric
         return [metric(key(name), value, milliseconds, line.step) for name, value in line.metrics.items()]

@@ -11,7 +11,8 @@ from typing import Any
 
 from reprise.errors import PermanentTrackerError, TemporaryTrackerError
 from reprise.files.atomic_file import write_json
-from reprise.trackers.destinations import Destination, Line, Outcome, TrackedRun
+from reprise.runs.metrics_log import MetricEntry
+from reprise.trackers.destinations import Destination, Outcome, TrackedRun
 from reprise.trackers.destinations.parameters import parameters
 
 _SECONDS_TO_CONNECT = 20.0
@@ -78,12 +79,12 @@ class WandBDestination(Destination):
         self._run.define_metric("*", step_metric="step")
         return int(self._run.starting_step) - 1
 
-    def send(self, lines: Sequence[Line]) -> None:
+    def send(self, lines: Sequence[MetricEntry]) -> None:
         for line in lines:
             values = {**line.metrics, "epoch": line.epoch, "step": line.step, "_timestamp": line.seconds}
             self._run.log(values, step=line.step, commit=True)
 
-    def finish(self, outcome: Outcome, files: Sequence[Path], results: Line | None) -> None:
+    def finish(self, outcome: Outcome, files: Sequence[Path], results: MetricEntry | None) -> None:
         try:
             if results is not None:
                 self._run.summary.update(dict(results.metrics))

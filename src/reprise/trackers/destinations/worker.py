@@ -21,8 +21,9 @@ from typing import Any, NoReturn, cast
 
 from reprise.config.secrets import without_users
 from reprise.errors import PermanentTrackerError, TemporaryTrackerError
+from reprise.runs.metrics_log import MetricEntry, read_metrics_from, timestamp
 from reprise.runs.run_directory import RunDirectory
-from reprise.trackers.destinations import Destination, Line, Outcome, TrackedRun, read_lines
+from reprise.trackers.destinations import Destination, Outcome, TrackedRun
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
 _SECONDS_BETWEEN_TRIALS = (2.0, 5.0, 15.0, 60.0)
@@ -65,7 +66,7 @@ class Worker:
         self._report = report
         self._is_open = False
         self._last_step = -1
-        self._last_seconds = 0.0
+        self._last_time = timestamp(0)
         self._offset = 0
         self._num_failures = 0
         self._has_ended = False
@@ -103,21 +104,21 @@ class Worker:
                 self._destination.finish("interrupted", [], None)
         return False
 
-    def _results(self) -> Line | None:
+    def _results(self) -> MetricEntry | None:
         """Return the figures of the test split as a line; its time is that of the last one, so that it is always so."""
         directory = self._run.directory
         if not directory.metrics.is_file():
             return None
         results = json.loads(directory.metrics.read_text(encoding="utf-8"))
-        return Line(self._last_seconds, results["epoch"], results["step"], results["metrics"])
+        return MetricEntry(self._last_time, results["epoch"], results["step"], results["metrics"])
 
     def _try(self) -> bool:
         try:
             if not self._is_open:
                 self._last_step = self._destination.open(self._run)
                 self._is_open = True
-            lines, offset = read_lines(self._run.directory.metrics_log, self._offset)
-            self._last_seconds = lines[-1].seconds if lines else self._last_seconds
+            lines, offset = read_metrics_from(self._run.directory.metrics_log, self._offset)
+            self._last_time = lines[-1].timestamp if lines else self._last_time
             lines = [line for line in lines if line.step > self._last_step]
             for start in range(0, len(lines), _MOST_LINES_AT_ONCE):
                 part = lines[start : start + _MOST_LINES_AT_ONCE]
