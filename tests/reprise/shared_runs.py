@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from traced_runs import config_of
 
 import reprise.runs.train
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.cli.command_line import run_command
 from reprise.cli.resuming import resume
 from reprise.config import ExperimentConfig
@@ -79,7 +79,7 @@ class StopsAt(Callback):
 class SignalsAtTheEnd(Callback):
     """Has torchrun's signal arrive while how the run ended is recorded."""
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -15,7 +15,7 @@ from reprise.cli.command_line import run_command
 from reprise.errors import NondeterministicOperationError
 from reprise.randomness import set_determinism
 from reprise.runs.nondeterminism import nondeterministic_operations_noted
-from reprise.runs.provenance import record_determinism
+from reprise.runs.provenance_file import ProvenanceFile
 from reprise.runs.run_directory import RunDirectory
 from reprise.runs.train import train
 from reprise.tools.audit import audit
@@ -127,16 +127,14 @@ def test_strict_names_the_operation_of_any_module() -> None:
 
 
 def test_operations_of_all_attempts_are_kept_and_settings_are_those_of_the_first(tmp_path: Path) -> None:
-    path = tmp_path / "provenance.json"
-    record_determinism(path, "put_")
-    assert not path.exists()
-    path.write_text('{"created": "first"}')
-    set_determinism(True)
-    record_determinism(path, "put_")
-    set_determinism(False)
-    record_determinism(path)
-    record_determinism(path, "a_")
-    facts = json.loads(path.read_text())
+    directory = RunDirectory(tmp_path)
+    for debug_mode, operation in ((True, "put_"), (False, "a_")):
+        set_determinism(debug_mode)
+        provenance = ProvenanceFile(directory, {"created": "second" if operation == "a_" else "first"})
+        provenance.begin()
+        provenance.add_parts(dict)
+        provenance.add_operation(operation)
+    facts = json.loads(directory.provenance.read_text())
     assert facts["created"] == "first"
     assert facts["determinism"]["nondeterministic_operations"] == ["a_", "put_"]
     assert facts["determinism"]["debug_mode"] == "warn"

@@ -18,6 +18,8 @@ OURS = (*(str(REPOSITORY / folder) for folder in ("src/reprise", "src/hydra_plug
 
 MOST_FILES, MOST_LINES = 8, 1_200
 MOST_FRAMES_OF_TRAINING = 4
+MOST_FRAMES_OF_RUNS = 4
+"""From `train` on, before `Loop.run`."""
 
 
 def files_of_the_walk() -> list[Path]:
@@ -48,6 +50,7 @@ def test_few_frames_lie_between_the_loop_and_a_backward_pass(
     for stack in seen:
         names = [name for _, name in stack]
         assert len(names[: names.index("Loop.run") + 1]) <= MOST_FRAMES_OF_TRAINING, names
+        assert names.index("train") - names.index("Loop.run") <= MOST_FRAMES_OF_RUNS, names
         assert {file for file, _ in stack[: names.index("Loop.run") + 1]} <= set(map(str, files_of_the_walk()))
 
 

@@ -13,7 +13,7 @@ import pytest
 from tiny_runs import TINY, TRAIN, compose
 from torch import Tensor, nn
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, StartedRun
 from reprise.cli.resuming import resume
 from reprise.errors import ConfigError, InputError
 from reprise.metrics import Metric
@@ -66,7 +66,7 @@ class Undefined(Renamed):
 
 
 class FailsAtTheEnd(Callback):
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         raise KeyError("a callback's own")
 
 

@@ -22,8 +22,9 @@ from reprise.runs.provenance import (
     collect_provenance,
     determinism_in_force,
     drift,
-    update_provenance,
 )
+from reprise.runs.provenance_file import ProvenanceFile
+from reprise.runs.run_directory import RunDirectory
 
 
 def test_facts_are_measured_and_can_be_written_down():
@@ -134,12 +135,19 @@ def test_a_model_is_described_with_its_size_and_the_hash_of_its_weights():
 
 
 def test_facts_are_added_and_what_is_there_already_stays(tmp_path):
-    path = tmp_path / "provenance.json"
-    update_provenance(path, data={"name": "pets"})
-    assert not path.exists()
-    path.write_text('{"created": "first"}')
-    update_provenance(path, created="second", data={"name": "pets"})
-    assert json.loads(path.read_text()) == {"created": "first", "data": {"name": "pets"}}
+    directory = RunDirectory(tmp_path)
+    other_process = ProvenanceFile(directory, is_writable=False)
+    other_process.begin()
+    other_process.add_parts(lambda: {"data": {"name": "pets"}})
+    assert not directory.provenance.exists()
+    directory.provenance.write_text('{"created": "first"}')
+    provenance = ProvenanceFile(directory, {"created": "second"}, b"another patch")
+    provenance.begin()
+    provenance.add_parts(lambda: {"created": "third", "data": {"name": "pets"}})
+    facts = json.loads(directory.provenance.read_text())
+    assert facts.pop("determinism")["nondeterministic_operations"] == []
+    assert facts == {"created": "first", "data": {"name": "pets"}}
+    assert not directory.code_patch.exists()
 
 
 def test_a_fingerprint_is_of_content_type_and_shape():

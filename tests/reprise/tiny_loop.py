@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprise.callbacks import Callback, CallbackEvents, Outcome, Run
+from reprise.callbacks import Callback, Outcome
 from reprise.data import TensorSplit, stack
 from reprise.files.content_hash import content_hash
 from reprise.metrics import ClassificationMetrics
@@ -19,6 +19,7 @@ from reprise.optimization.schedules import CosineSchedule
 from reprise.randomness import address, numpy_generator, seed_globals
 from reprise.runs.checkpoint import load_checkpoint
 from reprise.runs.run_directory import RunDirectory
+from reprise.runs.stages import CallbackEvents, RunBeforeTraining, RunInTraining
 from reprise.training.accumulation import Accumulation
 from reprise.training.cadence import Cadence, num_total_steps
 from reprise.training.evaluation import evaluate
@@ -153,7 +154,7 @@ def validate(model: nn.Module) -> dict[str, float]:
     )
 
 
-def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> Run:
+def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> RunInTraining:
     """Return a run with these callbacks and a loop around the tiny model, ready for `run.loop.run()`.
 
     It carries on from the last checkpoint in the directory `path`, if there is one. `options` are those of `make_loop`.
@@ -161,14 +162,15 @@ def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> R
     directory = RunDirectory(path)
     for folder in (directory.checkpoints, directory.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    run = Run(directory, config={}, seed=0)
-    run.callbacks = callbacks
+    start = RunBeforeTraining(directory=directory, config={}, seed=0, callbacks=callbacks)
     for callback in callbacks.values():
-        callback.on_run_start(run)
-    run.loop = make_loop(events=CallbackEvents(list(callbacks.values()), run), **options)
-    run.model = run.loop.model
+        callback.on_run_start(start)
+    events = CallbackEvents()
+    loop = make_loop(events=events, **options)
+    data: Any = None
+    run = RunInTraining(**vars(start), data=data, model=loop.model, device=CPU, loop=loop)
+    events.bind(run)
     if directory.last_checkpoint.exists():
-        loop = run.loop
         state = load_checkpoint(directory.last_checkpoint, loop.model, loop.optimizer, loop.scheduler)
         loop.load_state_dict(state["loop_state"])
         for name, callback in callbacks.items():
@@ -179,7 +181,7 @@ def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> R
     return run
 
 
-def end(run: Run, outcome: Outcome = "completed") -> None:
+def end(run: RunInTraining, outcome: Outcome = "completed") -> None:
     """Tell the callbacks that the run ends."""
     for callback in run.callbacks.values():
         callback.on_run_end(run, outcome)

@@ -5,61 +5,172 @@ Observers act on all but `on_commit`, persisters on `on_commit`, when the state 
 callbacks are listed never changes a bit of the result. What a callback remembers goes through `state_dict`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from reprise.training.processes import ALONE, Processes
-from reprise.training.signals import Stoppable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:  # a process that sends a run to a server has no use for torch
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from reprise.data import Data
-    from reprise.runs.run_directory import RunDirectory
-    from reprise.training.loop import Loop
 
 Outcome = Literal["completed", "interrupted", "failed"]
 
 
-@dataclass
-class Run:
-    """What a callback can look at. Parts that are not built yet are not there yet: reading them is an error."""
+class RunPaths(Protocol):
+    """Where the files of a run lie; `reprise.runs.run_directory.RunDirectory` knows the others too."""
 
-    directory: "RunDirectory"
-    config: Mapping[str, Any]
-    """The resolved config as plain values, for those who record it: without credentials."""
-    seed: int
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Facts about code, environment and hardware."""
-    code_patch: bytes | None = None
-    """What has to be applied to the recorded commit to get the code in use."""
-    record: Mapping[str, str] = field(default_factory=dict)
-    """Hydra's record of the overrides: texts of the files of `.hydra`, by file name."""
-    callbacks: Mapping[str, "Callback"] = field(default_factory=dict)
-    data: "Data" = field(init=False)
-    model: "nn.Module" = field(init=False)
-    device: "torch.device" = field(init=False)
-    loop: "Loop" = field(init=False)
-    stoppable: Stoppable = field(default_factory=Stoppable)
-    """Whether and how signals stop this attempt."""
-    results: Mapping[str, Any] | None = None
-    """Content of `results/metrics.json`, once the best checkpoint was scored on the test split."""
-    processes: Processes = ALONE
-    """The processes that share the run; only the first one writes."""
+    @property
+    def path(self) -> Path: ...
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def metrics_log(self) -> Path: ...
+    @property
+    def profile(self) -> Path: ...
+    @property
+    def tensorboard(self) -> Path: ...
+    @property
+    def wandb(self) -> Path: ...
+    @property
+    def mlflow(self) -> Path: ...
+    @property
+    def model_card(self) -> Path: ...
+
+
+class RunProcesses(Protocol):
+    """The processes that share a run; only the first one writes."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def is_first(self) -> bool: ...
+
+
+class StopState(Protocol):
+    """How signals stop an attempt."""
+
+    @property
+    def stops_at_once(self) -> bool:
+        """Whether there was a signal while the step was finished and saved for another one."""
+
+
+class BestEvaluation(Protocol):
+    """The evaluation with the best value of the monitored metric so far."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+
+
+class TrainingSchedule(Protocol):
+    """What is due at a step."""
+
+    def ends_epoch(self, step: int) -> bool: ...
+
+
+class TrainingLoop(Protocol):
+    """Where training stands, and how to log to it and to end it; documented in `reprise.training.loop`."""
+
+    @property
+    def model(self) -> "nn.Module": ...
+    @property
+    def optimizer(self) -> Any: ...
+    @property
+    def scheduler(self) -> Any: ...
+    @property
+    def cadence(self) -> TrainingSchedule: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def total_steps(self) -> int: ...
+    @property
+    def steps_per_epoch(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def loss(self) -> "Tensor | None": ...
+    @property
+    def gradient_norm(self) -> "Tensor | None": ...
+    @property
+    def monitor(self) -> str: ...
+    @property
+    def best(self) -> BestEvaluation | None: ...
+    @property
+    def metrics(self) -> dict[str, float]: ...
+    @property
+    def evaluated_step(self) -> int: ...
+    @property
+    def evaluation_is_due(self) -> bool: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def interruption(self) -> str | None: ...
+    @property
+    def scales_loss(self) -> bool: ...
+    @property
+    def logged(self) -> "Mapping[str, float | Tensor]": ...
+    def log(self, metrics: "Mapping[str, float | Tensor]") -> None: ...
+    def stop(self, reason: str) -> None: ...
+    def interrupt(self, reason: str) -> None: ...
+    def check_finite(self, weights: bool = False) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+class StartedRun(Protocol):
+    """What is known of a run from its start on."""
+
+    @property
+    def directory(self) -> RunPaths: ...
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved config as plain values, for those who record it: without credentials."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def record(self) -> Mapping[str, str]:
+        """Hydra's record of the overrides: texts of the files of `.hydra`, by file name."""
+
+    @property
+    def callbacks(self) -> Mapping[str, "Callback"]: ...
+    @property
+    def processes(self) -> RunProcesses: ...
+    @property
+    def stoppable(self) -> StopState: ...
+    @property
+    def results(self) -> Mapping[str, Any] | None:
+        """Content of `results/metrics.json`, once the best checkpoint was scored on the test split."""
+
+
+class Run(StartedRun, Protocol):
+    """What a callback can look at from the start of training on."""
+
+    @property
+    def data(self) -> "Data": ...
+    @property
+    def model(self) -> "nn.Module": ...
+    @property
+    def device(self) -> "torch.device": ...
+    @property
+    def loop(self) -> TrainingLoop: ...
 
 
 class Callback:
     """Does nothing on every event; override what you need. Methods that are not overridden are never called."""
 
     on_every_process: ClassVar[bool] = False
-    """Where several processes share a run, callbacks live in the first one, where they may write. One that changes how
-    is trained (other than by `loop.stop`), or reads the weights of a model of which each process has a part, must act
-    in all processes alike, and write only where `run.processes.is_first`."""
+    """Where several processes share a run, callbacks live in the first one, where they may write. One that affects
+    training (other than by `loop.stop`), or reads the weights of a model of which each process has a part, must act in
+    all processes alike, and write only where `run.processes.is_first`."""
 
-    def on_run_start(self, run: Run) -> None:
+    def on_run_start(self, run: StartedRun) -> None:
         """The run directory exists and is locked. There is no data and no model yet."""
 
     def on_train_start(self, run: Run) -> None:
@@ -86,56 +197,21 @@ class Callback:
         Once more for the last step of a run that ends between two evaluations: before the one at its end, and after.
         """
 
+    def on_save(self, run: Run) -> None:
+        """A checkpoint of this step is about to be saved, and `state_dict` is called next: write what it refers to."""
+
     def on_results(self, run: Run) -> None:
         """The run is complete but for its card: what `run.results` holds, predictions and export are written."""
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
-        """The run ends; also when it failed or was interrupted, and then parts of `run` may be missing."""
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
+        """The run ends; also when it failed or was interrupted, perhaps before training started."""
 
-    def on_close(self, run: Run, outcome: Outcome) -> None:
+    def on_close(self, run: StartedRun, outcome: Outcome) -> None:
         """All files of the run are written: let go of what is held. Called last, in the reverse of the order listed."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must survive a restart, as tensors and plain values."""
+        """Return what must survive a restart, as tensors and plain values; change nothing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
-
-
-class CallbackEvents:
-    """Passes the loop's events on to the callbacks that override them."""
-
-    def __init__(self, callbacks: Sequence[Callback], run: Run) -> None:
-        def overriding(event: str) -> list[Any]:
-            return [
-                partial(getattr(callback, event), run)
-                for callback in callbacks
-                if getattr(type(callback), event) is not getattr(Callback, event)
-            ]
-
-        self._epoch_start = overriding("on_epoch_start")
-        self._step_end = overriding("on_step_end")
-        self._eval_end = overriding("on_eval_end")
-        self._epoch_end = overriding("on_epoch_end")
-        self._commit = overriding("on_commit")
-
-    def epoch_start(self) -> None:
-        for call in self._epoch_start:
-            call()
-
-    def step_end(self) -> None:
-        for call in self._step_end:
-            call()
-
-    def eval_end(self, metrics: Mapping[str, float]) -> None:
-        for call in self._eval_end:
-            call(metrics)
-
-    def epoch_end(self) -> None:
-        for call in self._epoch_end:
-            call()
-
-    def commit(self) -> None:
-        for call in self._commit:
-            call()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.errors import NonFiniteError
 
 
@@ -25,7 +25,7 @@ class Anomalies(Callback):
         for name, module in run.model.named_modules():
             module.register_forward_hook(self._check(name or "the model", run))
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         torch.autograd.set_detect_anomaly(self._was_enabled)
 
     def _check(self, name: str, run: Run) -> Any:

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from reprise.training.loop import Loop
+from reprise.callbacks import TrainingLoop
 
 _SECONDS_BETWEEN_LOSSES = 0.5
 
@@ -39,13 +39,13 @@ class LiveView:
         self._live = Live(self._progress, refresh_per_second=5, transient=True)
         self._live.start()
 
-    def show_start(self, loop: Loop) -> None:
+    def show_start(self, loop: TrainingLoop) -> None:
         self._tasks = (
             self._progress.add_task("run", total=loop.total_steps, completed=loop.step, loss=""),
             self._progress.add_task("epoch", total=loop.steps_per_epoch, loss=""),
         )
 
-    def show_step(self, loop: Loop) -> None:
+    def show_step(self, loop: TrainingLoop) -> None:
         run, epoch = self._tasks
         position = (loop.step - 1) % loop.steps_per_epoch + 1
         self._progress.update(run, completed=loop.step)
@@ -56,7 +56,7 @@ class LiveView:
             self._loss_shown = now
             self._progress.update(epoch, loss=f"loss {float(loop.loss):.4f}")
 
-    def show_scores(self, loop: Loop, metrics: Mapping[str, float]) -> None:
+    def show_scores(self, loop: TrainingLoop, metrics: Mapping[str, float]) -> None:
         assert loop.best is not None
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in metrics:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.config import NonNegativeInt, PositiveInt
 from reprise.files.atomic_file import write_text
 
@@ -49,7 +49,7 @@ class Profile(Callback):
             if self._num_steps == self._wait + self._warmup + self._active:
                 self._stop()
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         if self._profiler is not None and self._num_steps < self._wait + self._warmup + self._active:
             logger.warning(
                 "profile: the run ended after %d steps; %d are needed", self._num_steps, self._wait + self._warmup + 1

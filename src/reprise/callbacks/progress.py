@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.config import PositiveFloat
 
 logger = logging.getLogger("reprise")
@@ -20,7 +20,7 @@ class Progress(Callback):
         self._live = live
         self._view: Any = None
 
-    def on_run_start(self, run: Run) -> None:
+    def on_run_start(self, run: StartedRun) -> None:
         if self._live and sys.stdout.isatty():
             from reprise.callbacks.live_view import LiveView  # rich takes a fifth of a second
 
@@ -53,7 +53,7 @@ class Progress(Callback):
         if self._view is not None:
             self._view.show_scores(loop, metrics)
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         if self._view is not None:
             self._view.close()
         if run.results is not None:

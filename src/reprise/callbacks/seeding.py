@@ -1,6 +1,6 @@
 """Seeds the global generators and chooses deterministic kernels, before there is any data or model."""
 
-from reprise.callbacks import Callback, Run
+from reprise.callbacks import Callback, StartedRun
 from reprise.randomness import Determinism, set_seed
 
 
@@ -12,5 +12,5 @@ class Seeding(Callback):
     def __init__(self, deterministic: Determinism = True) -> None:
         self._deterministic: Determinism = deterministic
 
-    def on_run_start(self, run: Run) -> None:
+    def on_run_start(self, run: StartedRun) -> None:
         set_seed(run.seed, self._deterministic)

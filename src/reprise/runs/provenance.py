@@ -20,7 +20,6 @@ import torch
 from reprise import __version__
 from reprise.config.secrets import hidden, hidden_in_arguments, without_credentials
 from reprise.errors import InputError
-from reprise.files.atomic_file import write_json
 from reprise.files.differences import Difference, compare
 from reprise.files.json_file import read_object
 from reprise.files.json_values import mapping_at
@@ -109,31 +108,6 @@ def read_provenance(path: Path) -> dict[str, Any]:
         if not isinstance(section, dict):
             raise InputError(f"{path}: expected an object under {name!r}, got {type(section).__name__}")
     return facts
-
-
-def update_provenance(path: Path, **facts: Any) -> None:
-    """Add facts to a provenance file; what is there already stays."""
-    if path.exists():
-        write_json(path, facts | read_provenance(path))
-
-
-def record_cost(path: Path, cost: Mapping[str, Any]) -> None:
-    """Write down what the run took; a run that is extended has taken more."""
-    if path.exists():
-        write_json(path, read_provenance(path) | {"cost": dict(cost)})
-
-
-def record_determinism(path: Path, *operations: str) -> None:
-    """Add the settings in force and the operations that warned; settings that are there already stay.
-
-    `operations`: names of those that have no deterministic implementation; kept are those of all attempts.
-    """
-    if path.exists():
-        facts = read_provenance(path)
-        recorded = facts.get("determinism", {})
-        known = recorded.get("nondeterministic_operations", [])
-        recorded = {**determinism_in_force(), **recorded, "nondeterministic_operations": sorted({*known, *operations})}
-        write_json(path, facts | {"determinism": recorded})
 
 
 def code_patch() -> bytes | None:

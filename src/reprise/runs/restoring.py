@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 
-from reprise.callbacks import Run
 from reprise.errors import CheckpointError
 from reprise.files.atomic_file import copy_file, keep
 from reprise.files.differences import compare
 from reprise.randomness import restore_rng_state
 from reprise.runs.checkpoint import load_checkpoint, read_checkpoint
 from reprise.runs.run_directory import RunDirectory
+from reprise.runs.stages import RunInTraining
 
 logger = logging.getLogger(__name__)
 
 
-def restore(run: Run) -> int:
+def restore(run: RunInTraining) -> int:
     """Put everything into the state of the last checkpoint, if there is one; return its step.
 
     Raises:
@@ -38,7 +38,7 @@ def restore(run: Run) -> int:
     return loop.step
 
 
-def _load_last(run: Run) -> dict[str, Any]:
+def _load_last(run: RunInTraining) -> dict[str, Any]:
     path, loop = run.directory.last_checkpoint, run.loop
     try:
         return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
@@ -47,7 +47,7 @@ def _load_last(run: Run) -> dict[str, Any]:
         return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
 
 
-def _take(run: Run, state: dict[str, Any]) -> None:
+def _take(run: RunInTraining, state: dict[str, Any]) -> None:
     loop = run.loop
     is_changed = bool(compare(state["config"], run.config))
     if is_changed and "before_end" in state:

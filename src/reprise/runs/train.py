@@ -1,4 +1,4 @@
-"""Starts a run or carries one on: finds its directory and its config, and lets an attempt work on it."""
+"""Starts or resumes a run: finds its directory and its config, and executes one attempt."""
 
 import errno
 import logging
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from reprise.callbacks import Run
 from reprise.config import ExperimentConfig
 from reprise.config.checking import show
 from reprise.config.composed import Composed
@@ -18,7 +17,9 @@ from reprise.runs.attempt import attempt
 from reprise.runs.building import build_callbacks, choose_device, num_microbatches
 from reprise.runs.export import check_packages
 from reprise.runs.provenance import code_patch, collect_provenance, credentials_in, drift, read_provenance
+from reprise.runs.provenance_file import ProvenanceFile
 from reprise.runs.run_directory import RunDirectory, create_experiment_dir, find_run, open_run
+from reprise.runs.stages import RunBeforeTraining
 from reprise.training.processes import Processes, find_processes
 from reprise.training.signals import stopped_by_signals
 
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(composed: Composed) -> Path:
-    """Carry out the run that a config asks for, from wherever it stands, and return its directory.
+    """Execute the run that a config asks for, from its last checkpoint if it has one, and return its directory.
 
     Raises:
         InputError: if the config cannot be carried out here, or the run exists with another config.
@@ -43,7 +44,7 @@ def train(composed: Composed) -> Path:
             if directory.config.exists():
                 config = same_config(directory, config)
             try:
-                _work_on(directory, config, config, composed.overrides, composed.record, processes)
+                _execute(directory, config, config, composed.overrides, composed.record, processes)
             except InputError:
                 if is_new and not directory.last_checkpoint.exists():
                     directory.discard()
@@ -82,7 +83,7 @@ def resume(run_dir: str | Path, config: ExperimentConfig | None = None, trusted_
         if not processes.is_first:
             return _take_part(processes)
         with translate_disk_errors(directory.path), directory.locked():
-            _work_on(directory, config, built, (), {}, processes)
+            _execute(directory, config, built, (), {}, processes)
     return directory.path
 
 
@@ -104,7 +105,7 @@ def _check(config: ExperimentConfig, processes: Processes) -> None:
     check_packages(config.export)
 
 
-def _work_on(
+def _execute(
     directory: RunDirectory,
     config: ExperimentConfig,
     built: ExperimentConfig,
@@ -140,22 +141,20 @@ def _work_on(
         logger.info("changed: %s from %r to %r", change.key, change.first, change.second)
     if changes:
         config.save(directory.config)
-    run = Run(
-        directory,
-        config.recorded(),
-        config.seed,
-        provenance=provenance,
-        code_patch=patch,
+    run = RunBeforeTraining(
+        directory=directory,
+        config=config.recorded(),
+        seed=config.seed,
         record=record,
         callbacks=build_callbacks(built),
         processes=processes,
     )
     processes.from_first((directory.path, config, built))
-    attempt(run, built)
+    attempt(run, built, ProvenanceFile(directory, provenance, patch))
 
 
 def _take_part(processes: Processes) -> Path:
-    """Work on the run of the first process, and return its directory."""
+    """Execute the run of the first process together with it, and return its directory."""
     told: tuple[Path, ExperimentConfig | None, ExperimentConfig | None] = (Path(), None, None)
     path, config, built = processes.from_first(told)
     if config is None or built is None:
@@ -163,7 +162,14 @@ def _take_part(processes: Processes) -> Path:
     assert config.num_threads is not None
     torch.set_num_threads(config.num_threads)
     callbacks = {name: one for name, one in build_callbacks(built).items() if one.on_every_process}
-    attempt(Run(RunDirectory(path), config.to_dict(), config.seed, callbacks=callbacks, processes=processes), built)
+    run = RunBeforeTraining(
+        directory=RunDirectory(path),
+        config=config.to_dict(),
+        seed=config.seed,
+        callbacks=callbacks,
+        processes=processes,
+    )
+    attempt(run, built, ProvenanceFile(run.directory, is_writable=False))
     return path
 
 

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome
 from reprise.config import ExperimentConfig
 from reprise.errors import Failure, InputError
 from reprise.files.json_file import read_object
 from reprise.runs.building import build_callbacks
 from reprise.runs.run_directory import RunDirectory, open_run
+from reprise.runs.stages import RunBeforeTraining
 from reprise.trackers.base import Tracker
 from reprise.trackers.remote import RemoteTracker
 
@@ -44,7 +45,13 @@ def _sync(
         has_arrived = tracker.sync(directory, outcome, options.timeout)
     else:
         results = read_object(directory.metrics) or None
-        run = Run(directory, config.to_dict(), config.seed, callbacks={name: tracker}, results=results)
+        run = RunBeforeTraining(
+            directory=directory,
+            config=config.to_dict(),
+            seed=config.seed,
+            callbacks={name: tracker},
+            results=results,
+        )
         tracker.on_run_start(run)
         tracker.on_close(run, outcome)
         has_arrived = not (isinstance(tracker, Tracker) and tracker.failed)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.files.atomic_file import write_json
 from reprise.files.json_file import read_object
 from reprise.files.json_values import number_at
@@ -28,7 +28,7 @@ class Tracker(Callback, abc.ABC):
     """
 
     @abc.abstractmethod
-    def folder(self, run: Run) -> Path:
+    def folder(self, run: StartedRun) -> Path:
         """Return the directory of this tracker; it keeps there how much of `metrics.jsonl` was sent."""
 
     @abc.abstractmethod
@@ -39,14 +39,14 @@ class Tracker(Callback, abc.ABC):
         """
 
     @abc.abstractmethod
-    def send_results(self, run: Run, last: MetricEntry) -> None:
+    def send_results(self, run: StartedRun, last: MetricEntry) -> None:
         """Show what the run came to, with its `last` line, and return when it is safe."""
 
     @abc.abstractmethod
     def close(self) -> None:
         """Nothing more will be sent."""
 
-    def on_run_start(self, run: Run) -> None:
+    def on_run_start(self, run: StartedRun) -> None:
         self._log = run.directory.metrics_log
         self._record = self.folder(run) / "sent.json"
         self._length: int | None = None
@@ -61,7 +61,7 @@ class Tracker(Callback, abc.ABC):
         if time.monotonic() - self._last_sending > _SECONDS_BETWEEN_SENDINGS:
             self._send_new()
 
-    def on_close(self, run: Run, outcome: Outcome) -> None:
+    def on_close(self, run: StartedRun, outcome: Outcome) -> None:
         try:
             self._send_new()
             if outcome == "completed":
@@ -79,7 +79,7 @@ class Tracker(Callback, abc.ABC):
             self._length = length
             self._note(length, is_finished=False)
 
-    def _finish(self, run: Run) -> None:
+    def _finish(self, run: StartedRun) -> None:
         last = last_metrics(self._log)
         if not self.failed and last is not None and not self._read_record()["finished"]:
             self._try(lambda: self.send_results(run, last))

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import reprise
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.errors import InputError
 from reprise.runs.run_directory import RunDirectory
 
@@ -53,13 +53,13 @@ class RemoteTracker(Callback):
         """Return where what belongs to this tracker is kept."""
         raise NotImplementedError
 
-    def on_run_start(self, run: Run) -> None:
-        self._start(run.directory, self._arguments)
+    def on_run_start(self, run: StartedRun) -> None:
+        self._start(RunDirectory(run.directory.path), self._arguments)
 
     def on_train_start(self, run: Run) -> None:
         self._say("go")  # the lines after the last checkpoint were cut off by now
 
-    def on_close(self, run: Run, outcome: Outcome) -> None:
+    def on_close(self, run: StartedRun, outcome: Outcome) -> None:
         if self._is_told or outcome == "completed":
             seconds = self._seconds_when_stopped if outcome == "interrupted" else self._seconds_at_end
             if not self._end(outcome, seconds):

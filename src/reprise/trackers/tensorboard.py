@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reprise.callbacks import Run
+from reprise.callbacks import StartedRun
 from reprise.runs.metrics_log import MetricEntry
 from reprise.trackers.base import Tracker
 from reprise.trackers.destinations.parameters import parameters
@@ -17,7 +17,7 @@ class TensorBoard(Tracker):
     def __init__(self) -> None:
         self._writer: Any = None
 
-    def folder(self, run: Run) -> Path:
+    def folder(self, run: StartedRun) -> Path:
         return run.directory.tensorboard
 
     def send(self, entries: Sequence[MetricEntry]) -> None:
@@ -32,7 +32,7 @@ class TensorBoard(Tracker):
             self._write(entry.metrics, entry.step, entry.seconds)
         self._writer.flush()
 
-    def send_results(self, run: Run, last: MetricEntry) -> None:
+    def send_results(self, run: StartedRun, last: MetricEntry) -> None:
         from torch.utils.tensorboard.summary import hparams
 
         if self._writer is None:

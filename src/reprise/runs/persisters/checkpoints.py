@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.config import PositiveInt
 from reprise.files.atomic_file import copy_file, keep, sync
 from reprise.files.disk import checkpoint_size, translate_disk_errors, warn_of_little_space
@@ -48,7 +48,7 @@ class Checkpoints(Callback):
 
     def on_train_start(self, run: Run) -> None:
         self._warn_of_little_space(run)
-        best, directory = run.loop.best, run.directory
+        best, directory = run.loop.best, RunDirectory(run.directory.path)
         if best is not None:
             self._step_of_best = best.step
         if best is not None and run.processes.is_first:
@@ -60,8 +60,10 @@ class Checkpoints(Callback):
             return
         if self._writer is not None:
             self._writer.wait()  # for the one before; the copy is its memory
-        loop, directory = run.loop, run.directory
+        loop, directory = run.loop, RunDirectory(run.directory.path)
         loop.check_finite(weights=True)  # what is not has to leave the last good checkpoint in place
+        for callback in run.callbacks.values():
+            callback.on_save(run)
         state = {
             "loop_state": loop.state_dict(),
             "callback_states": {name: run.callbacks[name].state_dict() for name in sorted(run.callbacks)},
@@ -107,7 +109,7 @@ class Checkpoints(Callback):
         if loop.finished or loop.interruption is not None:
             self._writer.wait()
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         if self._writer is not None and not run.stoppable.stops_at_once:
             self._writer.wait()
 
@@ -123,11 +125,13 @@ class Checkpoints(Callback):
         num_periodic = 0 if self._every_epochs is None else num_epochs // self._every_epochs
         # Best and last, the one that is being written, and the best one that it replaces.
         num_files = 4 + min(num_periodic, self._keep or num_periodic)
-        warn_of_little_space(run.directory.checkpoints, checkpoint_size(loop.model, loop.optimizer), num_files)
+        warn_of_little_space(
+            RunDirectory(run.directory.path).checkpoints, checkpoint_size(loop.model, loop.optimizer), num_files
+        )
 
     def _due(self, run: Run) -> list[Path]:
         """Return what is to be written now. last.pt comes last: a run carries on from it, and the others are there."""
-        loop, directory = run.loop, run.directory
+        loop, directory = run.loop, RunDirectory(run.directory.path)
         if loop.evaluation_is_due:
             return [directory.last_checkpoint]  # the others are for when it is done
         epoch_ends = loop.cadence.ends_epoch(loop.step)

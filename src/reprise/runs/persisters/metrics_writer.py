@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.config import PositiveInt
 from reprise.errors import NonFiniteError
 from reprise.runs.metrics_log import MetricEntry, MetricsLogger, timestamp
+from reprise.runs.run_directory import RunDirectory
 from reprise.training.cadence import is_every
 from reprise.training.finite_values import finite
 from reprise.training.finiteness import numbers
@@ -33,11 +34,13 @@ class MetricsLog(Callback):
         self._last_step = -1
         self._last_write = 0.0
 
-    def on_run_start(self, run: Run) -> None:
-        self._run = run
+    def on_run_start(self, run: StartedRun) -> None:
         self._logger = MetricsLogger(run.directory.metrics_log)
-        if not run.directory.last_checkpoint.exists():
+        if not RunDirectory(run.directory.path).last_checkpoint.exists():
             self._logger.truncate(0)  # what an attempt wrote that left no checkpoint will be written again
+
+    def on_train_start(self, run: Run) -> None:
+        self._loop = run.loop
 
     def on_step_end(self, run: Run) -> None:
         loop = run.loop
@@ -58,29 +61,31 @@ class MetricsLog(Callback):
         ):
             self._write()
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         with contextlib.suppress(NonFiniteError):  # by now the run has failed
             self._write()
         self._logger.close()
 
-    def state_dict(self) -> dict[str, Any]:
-        # Whoever persists the state may be called first: the line of this step belongs to it.
+    def on_save(self, run: Run) -> None:
+        # What saves the state may be called before `on_commit`: the line of this step belongs to it.
         self._take_line()
         self._write()
+
+    def state_dict(self) -> dict[str, Any]:
         return {"length": self._logger.length}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._logger.truncate(state["length"])
 
     def _take_line(self) -> None:
-        loop = self._run.loop
+        loop = self._loop
         if loop.logged and self._last_step != loop.step:
             self._waiting.append((time.time(), loop.epoch, loop.step, dict(loop.logged)))
             self._last_step = loop.step
 
     def _write(self) -> None:
         if self._waiting:
-            self._run.loop.check_finite()  # says more than that a line cannot be written
+            self._loop.check_finite()  # says more than that a line cannot be written
         waiting, self._waiting = self._waiting, []
         self._last_write = time.monotonic()
         read = iter(numbers([value for *_, line in waiting for value in line.values() if isinstance(value, Tensor)]))
@@ -93,7 +98,7 @@ class MetricsLog(Callback):
                     if math.isfinite(number):
                         values[name] = number
                     # In half precision a step whose gradients overflow is left out, and the scale of the loss falls.
-                    elif name != "train/gradient_norm" or not self._run.loop.scales_loss:
+                    elif name != "train/gradient_norm" or not self._loop.scales_loss:
                         finite(number, name, step)
                 entries.append(MetricEntry(timestamp(seconds), epoch, step, values))
         finally:

@@ -1,30 +1,24 @@
-"""Lays out the run directory: config, Hydra's record and provenance first, and the log from then on."""
+"""Lays out the run directory: Hydra's record and the config first, and the log from then on."""
 
 import logging
 from datetime import UTC, datetime
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, StartedRun
 from reprise.config.secrets import hidden_in_text
-from reprise.files.atomic_file import atomic_file, write_json, write_text
-from reprise.runs.provenance import remember_patch
+from reprise.files.atomic_file import write_json, write_text
+from reprise.runs.run_directory import RunDirectory
 
 
 class RunLayout(Callback):
     """Writes what was asked for and what was found before anything is trained; what is there already stays."""
 
-    def on_run_start(self, run: Run) -> None:
-        directory = run.directory
+    def on_run_start(self, run: StartedRun) -> None:
+        directory = RunDirectory(run.directory.path)
         for folder in (directory.checkpoints, directory.logs, directory.results, directory.hydra):
             folder.mkdir(exist_ok=True)
         for name, text in run.record.items():
             if not (directory.hydra / name).exists():
                 write_text(directory.hydra / name, text)
-        if not directory.provenance.exists():
-            if run.code_patch is not None:
-                with atomic_file(directory.code_patch) as file:
-                    file.write(run.code_patch)
-                remember_patch(run.code_patch)
-            write_json(directory.provenance, dict(run.provenance))
         # Last, since a directory with a config is a run.
         if not directory.config.exists():
             write_json(directory.config, dict(run.config))
@@ -32,7 +26,7 @@ class RunLayout(Callback):
         self._handler.setFormatter(_Formatter())
         logging.getLogger().addHandler(self._handler)
 
-    def on_close(self, run: Run, outcome: Outcome) -> None:
+    def on_close(self, run: StartedRun, outcome: Outcome) -> None:
         logging.getLogger().removeHandler(self._handler)
         self._handler.close()
 

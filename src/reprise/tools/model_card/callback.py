@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from reprise.callbacks import Callback, Outcome, Run
+from reprise.callbacks import Callback, Outcome, StartedRun
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_text
+from reprise.runs.run_directory import RunDirectory
 
 
 class ModelCard(Callback):
@@ -17,8 +18,8 @@ class ModelCard(Callback):
     def __init__(self, template: str | None = None) -> None:
         self._name, self._template = template, None if template is None else _read(template)
 
-    def on_run_start(self, run: Run) -> None:
-        path = run.directory.card_template
+    def on_run_start(self, run: StartedRun) -> None:
+        path = RunDirectory(run.directory.path).card_template
         if self._template is None:
             path.unlink(missing_ok=True)
             return
@@ -29,12 +30,13 @@ class ModelCard(Callback):
         render(CardFacts(run.config, {}), self._template, self._name or "")
         write_text(path, self._template)
 
-    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         if outcome == "completed":
             from reprise.tools.checklist import check_run
             from reprise.tools.model_card import write_model_card
 
-            write_model_card(run.directory, check_run(run.directory))
+            directory = RunDirectory(run.directory.path)
+            write_model_card(directory, check_run(directory))
 
 
 def _read(template: str) -> str:

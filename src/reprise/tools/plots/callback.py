@@ -7,6 +7,7 @@ from reprise.callbacks import Callback, Run
 from reprise.files.atomic_file import write_text
 from reprise.files.json_values import list_at, mapping_at
 from reprise.runs.metrics_log import read_metrics
+from reprise.runs.run_directory import RunDirectory
 
 
 class Plots(Callback):
@@ -17,7 +18,7 @@ class Plots(Callback):
         from reprise.tools.plots.learning_curves import draw_learning_curves
         from reprise.tools.plots.reliability import draw_reliability
 
-        directory, results = run.directory, run.results
+        directory, results = RunDirectory(run.directory.path), run.results
         assert results is not None
         evaluations = [entry for entry in read_metrics(directory.metrics_log, "val/") if "val/loss" in entry.metrics]
         _write(directory.learning_curves, draw_learning_curves(evaluations, run.loop.monitor, results["step"]))

@@ -17,7 +17,6 @@ from statistics import median
 
 import torch
 
-from reprise.callbacks import Run
 from reprise.callbacks.progress import Progress
 from reprise.config import ExperimentConfig
 from reprise.errors import InputError, Interrupted
@@ -29,7 +28,9 @@ from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.cost import peak_memory
 from reprise.runs.export import check_packages, formats_of, from_pretrained
 from reprise.runs.provenance import collect_provenance
+from reprise.runs.provenance_file import ProvenanceFile
 from reprise.runs.run_directory import RunDirectory, create_experiment_dir, find_run
+from reprise.runs.stages import RunBeforeTraining, RunInTraining
 from reprise.runs.train import same_config
 from reprise.text.numbers import binary_size
 from reprise.tools.preflight.findings import Estimate, PreflightFindings
@@ -68,17 +69,17 @@ def preflight(config: ExperimentConfig) -> PreflightFindings:
         )
         first_steps = FirstSteps()
         callbacks = {name: part for name, part in build_callbacks(checked).items() if not isinstance(part, Progress)}
-        run = Run(
-            RunDirectory(create_experiment_dir(scratch, checked.experiment_name, checked.run_id)),
-            checked.to_dict(),
-            checked.seed,
-            provenance=collect_provenance((), device, None),
+        start = RunBeforeTraining(
+            directory=RunDirectory(create_experiment_dir(scratch, checked.experiment_name, checked.run_id)),
+            config=checked.to_dict(),
+            seed=checked.seed,
             callbacks=callbacks | {"preflight": first_steps},
         )
-        run.directory.begin_attempt()
+        start.directory.begin_attempt()
+        provenance = ProvenanceFile(start.directory, collect_provenance((), device, None))
         try:
             with first_steps.named():
-                attempt(run, checked, first_steps.build)
+                run = attempt(start, checked, provenance, first_steps.build)
                 read_checkpoint(run.directory.last_checkpoint)
                 first_steps.stage = "export: loading it again"
                 _check_export(run, first_steps.task)
@@ -138,7 +139,7 @@ def _check_place(config: ExperimentConfig) -> Path:
     return place
 
 
-def _check_export(run: Run, task: Task) -> None:
+def _check_export(run: RunInTraining, task: Task) -> None:
     asked = formats_of(task.config.export)
     record = read_object(run.directory.export / "exported.json") if asked else {}
     for name in asked:
@@ -152,7 +153,7 @@ def _check_export(run: Run, task: Task) -> None:
         raise InputError("model: what is loaded from the export gives other logits than the model does")
 
 
-def _estimate(run: Run, first_steps: FirstSteps, place: Path) -> Estimate:
+def _estimate(run: RunInTraining, first_steps: FirstSteps, place: Path) -> Estimate:
     loop, directory, task = run.loop, run.directory, first_steps.task
     batch_size = task.config.training.batch_size
     num_batches = {split: -(-size // batch_size) for split, size in first_steps.sizes.items()}

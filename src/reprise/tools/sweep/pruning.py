@@ -4,8 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from reprise.callbacks import Callback, Run
-from reprise.runs.run_directory import PRUNED, sweep_of
+from reprise.callbacks import Callback, Run, StartedRun
+from reprise.runs.run_directory import PRUNED, RunDirectory, sweep_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ class Pruning(Callback):
         self._num_evaluations = 0
         self._trial: Any = None
 
-    def on_run_start(self, run: Run) -> None:
-        sweep = sweep_of(run.directory, run.config["sweep_id"])
+    def on_run_start(self, run: StartedRun) -> None:
+        sweep = sweep_of(RunDirectory(run.directory.path), run.config["sweep_id"])
         if sweep is not None and sweep.study.exists():
             from reprise.tools.sweep.search import trial_of
 
