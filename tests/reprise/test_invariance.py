@@ -1,6 +1,6 @@
 """Nothing moves the bits that should not: each of these is varied, against one reference.
 
-The table in `docs/reproducibility.md` is this file.
+The table in `docs/engine/evidence.md` names these tests.
 """
 
 import subprocess

@@ -1,6 +1,8 @@
 """`docs/engine/one-step.md` walks through one training step; it is short, and true."""
 
+import logging
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import REPOSITORY, TINY, TRAIN, compose
+from tiny_runs import CONFIGS, REPOSITORY, TINY, TRAIN, compose
 from torch import Tensor
 
 from reprise.runs.train import train
@@ -20,6 +22,7 @@ MOST_FILES, MOST_LINES = 8, 1_200
 MOST_FRAMES_OF_TRAINING = 4
 MOST_FRAMES_OF_RUNS = 4
 """From `train` on, before `Loop.run`."""
+MOST_FRAMES = 12
 
 
 def files_of_the_walk() -> list[Path]:
@@ -52,6 +55,32 @@ def test_few_frames_lie_between_the_loop_and_a_backward_pass(
         assert len(names[: names.index("Loop.run") + 1]) <= MOST_FRAMES_OF_TRAINING, names
         assert names.index("train") - names.index("Loop.run") <= MOST_FRAMES_OF_RUNS, names
         assert {file for file, _ in stack[: names.index("Loop.run") + 1]} <= set(map(str, files_of_the_walk()))
+
+
+def test_few_frames_lie_between_the_script_and_a_backward_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, backward, seen = str(REPOSITORY / "scripts" / "train.py"), Tensor.backward, []
+
+    def noting(tensor: Tensor, *arguments: Any, **options: Any) -> None:
+        seen.append([frame for frame in frames() if frame[0].startswith((*OURS, script))])
+        backward(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "backward", noting)
+    overrides = [*TINY, f"output_dir={tmp_path}", "training.max_steps=1"]
+    monkeypatch.setattr(sys, "argv", [script, "--config-path", str(CONFIGS), *overrides])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as the command sets it
+    handlers = list(logging.getLogger().handlers)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(script, run_name="__main__")
+    finally:
+        logging.getLogger().handlers[:] = handlers
+        logging.captureWarnings(False)
+    assert ended.value.code == 0, capsys.readouterr().err
+    (stack,) = seen
+    assert stack[-1] == (script, "<module>")
+    assert len(stack) <= MOST_FRAMES, stack
 
 
 def frames() -> Iterator[tuple[str, str]]:
