@@ -2,6 +2,7 @@ import io
 import logging
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 from tiny_loop import end, make_run
@@ -45,7 +46,7 @@ def test_between_evaluations_there_is_a_line_every_so_many_seconds_with_the_time
 def test_the_last_line_is_the_score_of_the_best_checkpoint(tmp_path, lines):
     run = make_run(tmp_path, {"progress": Progress()}, max_epochs=1)
     run.loop.run()
-    run.results = {"epoch": 1, "metrics": {"test/loss": 0.25, "test/accuracy": 1.0}}
+    run = replace(run, results={"epoch": 1, "metrics": {"test/loss": 0.25, "test/accuracy": 1.0}})
     end(run)
     assert lines()[-1] == "best checkpoint (epoch 1): test/loss 0.25  test/accuracy 1"
 

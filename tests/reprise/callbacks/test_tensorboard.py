@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,10 +138,14 @@ def test_a_run_that_logs_nothing_leaves_no_event_file(tmp_path):
 
 
 def complete(run):
-    """Give the run what it has when it is complete."""
-    run.config = {"seed": 0, "sizes": [1, 2], "training": {"max_steps": None}, "tracker": {"mine": {"token": "x"}}}
-    run.results = {"metrics": {"test/accuracy": 0.75}, "step": 6}
+    """Return the run with what it has when it is complete."""
+    run = replace(
+        run,
+        config={"seed": 0, "sizes": [1, 2], "training": {"max_steps": None}, "tracker": {"mine": {"token": "x"}}},
+        results={"metrics": {"test/accuracy": 0.75}, "step": 6},
+    )
     run.directory.model_card.write_text("---\ntags: []\n---\n\n# Card")
+    return run
 
 
 def texts(run):
@@ -157,7 +162,7 @@ def texts(run):
 def test_a_complete_run_shows_its_results_its_parameters_and_its_card(tmp_path):
     run = logged_run(tmp_path)
     run.loop.run()
-    complete(run)
+    run = complete(run)
     end(run)
     assert in_event_files(run)["test/accuracy"] == [(6, np.float32(0.75))]
     shown, parameters = texts(run)
@@ -173,20 +178,20 @@ def test_a_complete_run_shows_its_results_its_parameters_and_its_card(tmp_path):
 def test_results_are_shown_once_although_the_run_was_killed_while_they_were_written(tmp_path, monkeypatch):
     first = logged_run(tmp_path)
     first.loop.run()
-    complete(first)
+    first = complete(first)
     with monkeypatch.context() as patch:
         patch.setattr(TensorBoard, "_note", lambda *_, **__: None)  # killed before that
         end(first)
     let_time_pass(first)
     second = logged_run(tmp_path)
     second.loop.run()
-    complete(second)
+    second = complete(second)
     end(second)
     expected = in_metrics_file(second) | {"test/accuracy": [(6, np.float32(0.75))]}
     assert in_event_files(second) == expected
     third = logged_run(tmp_path)
     third.loop.run()
-    complete(third)
+    third = complete(third)
     end(third)
     assert in_event_files(third) == expected
 
@@ -198,7 +203,7 @@ def test_a_tracker_that_fails_is_told_once_and_the_run_goes_on(tmp_path, at_once
     monkeypatch.setattr(TensorBoard, "send", full)
     run = logged_run(tmp_path)
     run.loop.run()
-    complete(run)
+    run = complete(run)
     end(run)
     assert run.loop.finished
     assert [record.getMessage() for record in caplog.records] == [
