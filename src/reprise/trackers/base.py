@@ -48,7 +48,7 @@ class Tracker(Callback, abc.ABC):
 
     def on_run_start(self, run: StartedRun) -> None:
         self._log = run.directory.metrics_log
-        self._record = self.folder(run) / "sent.json"
+        self.record_path = self.folder(run) / "sent.json"
         self._length: int | None = None
         """Length of what was sent, in bytes; None until it is known how much of that is still there."""
         self._last_sending = time.monotonic()
@@ -94,10 +94,10 @@ class Tracker(Callback, abc.ABC):
 
     def _note(self, length: int, is_finished: bool) -> None:
         if not self.failed:
-            write_json(self._record, {"length": length, "finished": is_finished})
+            write_json(self.record_path, {"length": length, "finished": is_finished})
 
     def _read_record(self) -> dict[str, Any]:
-        record = read_object(self._record)
+        record = read_object(self.record_path)
         return {"length": int(number_at(record, "length") or 0), "finished": record.get("finished") is True}
 
     def _find_length(self) -> int:

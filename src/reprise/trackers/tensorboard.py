@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise.callbacks import StartedRun
+from reprise.private_names.tensorboard import file_writer
 from reprise.runs.metrics_log import MetricEntry
 from reprise.trackers.base import Tracker
 from reprise.trackers.destinations.parameters import parameters
@@ -26,7 +27,7 @@ class TensorBoard(Tracker):
 
             # What an interrupted attempt wrote from this step on is hidden: it is written again. With a short queue
             # this thread and that of the writer would wait for each other at every line.
-            folder = str(self._record.parent)
+            folder = str(self.record_path.parent)
             self._writer = SummaryWriter(folder, purge_step=entries[0].step, max_queue=2**14)
         for entry in entries:
             self._write(entry.metrics, entry.step, entry.seconds)
@@ -39,11 +40,11 @@ class TensorBoard(Tracker):
             self.send([last])
         results = run.results or {"metrics": {}, "step": last.step}
         self._write(results["metrics"], last.step, last.seconds)
-        values = {name: _plain(value) for name, value in parameters(run.config).items() if value is not None}
+        values = {name: _single_value(value) for name, value in parameters(run.config).items() if value is not None}
         # `SummaryWriter.add_hparams` would write the metrics once more, without a step.
         names = dict.fromkeys([*last.metrics, *results["metrics"]], 0.0)
         for summary in hparams(values, names):  # type: ignore[no-untyped-call]
-            self._writer._get_file_writer().add_summary(summary)
+            file_writer(self._writer).add_summary(summary)
         rows = "".join(f"| `{name}` | `{value}` |\n" for name, value in values.items())
         self._writer.add_text("parameters", f"| Key | Value |\n|---|---|\n{rows}", last.step)
         if run.directory.model_card.exists():
@@ -62,9 +63,9 @@ class TensorBoard(Tracker):
 
         # All metrics of a line are one event: `SummaryWriter.add_scalar` takes far longer, and makes one of each.
         values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-        self._writer._get_file_writer().add_summary(Summary(value=values), step, walltime=seconds)
+        file_writer(self._writer).add_summary(Summary(value=values), step, walltime=seconds)
 
 
-def _plain(value: Any) -> str | int | float | bool:
+def _single_value(value: Any) -> str | int | float | bool:
     """Return a parameter as TensorBoard takes it, which are single values only."""
     return value if isinstance(value, str | int | float | bool) else json.dumps(value)

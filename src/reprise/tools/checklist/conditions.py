@@ -8,7 +8,7 @@ from reprise.errors import CheckFailed, CheckNotApplicable
 from reprise.files.differences import compare
 from reprise.files.json_values import at, list_at, mapping_at, mappings_at, text_at
 from reprise.randomness.addresses import after_evaluation_seed, after_step_seed, sample_seed, step_seed
-from reprise.tools.checklist.files import RunFiles, named, shown
+from reprise.tools.checklist.files import RunFiles, as_code, named
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -45,8 +45,8 @@ def check_config(files: RunFiles) -> str:
         for difference in compare(config, ExperimentConfig.from_dict(dict(checkpoint.config)).to_dict()):
             if (difference.key, difference.second) not in recorded:
                 raise CheckFailed(
-                    f"`{difference.key}` is {shown(difference.first)} in `config.json`, but "
-                    f"{shown(difference.second)} in `{checkpoint.name}`."
+                    f"`{difference.key}` is {as_code(difference.first)} in `config.json`, but "
+                    f"{as_code(difference.second)} in `{checkpoint.name}`."
                 )
             changed.add(difference.key)
     names = " and ".join(f"`{checkpoint.name}`" for checkpoint in files.whole)
@@ -102,7 +102,7 @@ def check_determinism(files: RunFiles) -> str:
     if mode is None:
         raise CheckFailed("The settings in force are not recorded.")
     if mode != _DEBUG_MODES[tier]:
-        raise CheckFailed(f"`deterministic` is {shown(tier)}, but torch was in the mode {shown(mode)}.")
+        raise CheckFailed(f"`deterministic` is {as_code(tier)}, but torch was in the mode {as_code(mode)}.")
     if tier is False:
         raise CheckFailed("`deterministic: false` is for speed: nothing is promised about the bits.")
     warned = [str(name) for name in list_at(facts, "nondeterministic_operations")]

@@ -124,7 +124,7 @@ def _read(path: Path) -> Checkpoint:
         raise CheckFailed(f"`checkpoints/{path.name}` does not hold {error}.") from None
 
 
-def shown(value: Any) -> str:
+def as_code(value: Any) -> str:
     """Return a plain value as code."""
     return f"`{json.dumps(value, ensure_ascii=False, default=str)}`"
 

@@ -46,7 +46,7 @@ class RunRecord:
     @cached_property
     def flat_config(self) -> dict[str, Any]:
         """Single values by dotted key."""
-        return {leaf.key: _plain(leaf.second) for leaf in compare({}, self.config) if leaf.key}
+        return {leaf.key: _json_value(leaf.second) for leaf in compare({}, self.config) if leaf.key}
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -153,10 +153,10 @@ def _read(directory: RunDirectory) -> RunRecord:
     return RunRecord(directory, config, read_object(directory.status), read_object(directory.metrics))
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Return a value as JSON has it: no run writes a number that is not finite, but a person may."""
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

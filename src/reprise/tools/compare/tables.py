@@ -65,7 +65,7 @@ def run_rows(comparison: Comparison) -> list[Row]:
     ]
 
 
-def shown(value: Any) -> str:
+def config_text(value: Any) -> str:
     """Return a config value as text: as in YAML, without quotes."""
     if value is ABSENT:
         return _NOTHING
@@ -103,7 +103,9 @@ def _variants(comparison: Comparison) -> TableBlock:
     for variant in comparison.variants:
         num = len(variant.counted)
         figures = [spread(variant.summary(metric), metric, num_expected=num) for metric in comparison.metrics]
-        rows.append([variant.label, *(shown(variant.value(key)) for key in comparison.keys), f"{num:,}", *figures])
+        rows.append(
+            [variant.label, *(config_text(variant.value(key)) for key in comparison.keys), f"{num:,}", *figures]
+        )
     alignment = "l" * (1 + len(comparison.keys)) + "r" * (1 + len(comparison.metrics))
     return TableBlock("", ["variant", *comparison.keys, "n", *comparison.metrics], rows, alignment)
 
@@ -146,8 +148,8 @@ def _runs(comparison: Comparison) -> TableBlock:
     rows = [
         [
             variant.label,
-            shown(run.repetition.seed),
-            *(shown(run.repetition.fold) for _ in folds),
+            config_text(run.repetition.seed),
+            *(config_text(run.repetition.fold) for _ in folds),
             str(run.path),
             *(
                 spread(MeanInterval(run.metrics[metric], None, 1, None, None), metric)
@@ -171,7 +173,7 @@ def _not_counted(comparison: Comparison, *, lists_runs: bool) -> list[Block]:
             if why is None and run is not variant.counted[run.repetition]:
                 why = f"a later run has the same seed: {variant.counted[run.repetition].run_id}"
             if why is not None:
-                rows.append([str(run.path), variant.label, shown(run.repetition.seed), why])
+                rows.append([str(run.path), variant.label, config_text(run.repetition.seed), why])
     if not rows:
         return []
     left = 0 if lists_runs else max(0, len(rows) - _MOST_LINES)
@@ -183,7 +185,7 @@ def _not_counted(comparison: Comparison, *, lists_runs: bool) -> list[Block]:
 
 def _config(variant: Variant, comparison: Comparison) -> Row:
     values = {key: variant.value(key) for key in comparison.keys}
-    return {key: None if value is ABSENT else shown(value) for key, value in values.items()}
+    return {key: None if value is ABSENT else config_text(value) for key, value in values.items()}
 
 
 def _columns(metric: str, summary: MeanInterval | None) -> Row:

@@ -17,7 +17,13 @@ from reprise.files.json_values import text_at
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.metrics_log import MetricEntry, read_metrics
 from reprise.runs.run_directory import RunDirectory
-from reprise.tools.reproduction.findings import CheckpointComparison, Findings, LineDifference, TensorDifference, shown
+from reprise.tools.reproduction.findings import (
+    CheckpointComparison,
+    Findings,
+    LineDifference,
+    TensorDifference,
+    value_text,
+)
 
 _STATES = {"optimizer_state_dict": "optimizer", "scheduler_state_dict": "schedule", "loop_state": "loop"}
 
@@ -139,7 +145,7 @@ def _predictions(recorded: Path, repeated: Path) -> Iterator[str]:
 
 def _metrics(recorded: Path, repeated: Path) -> Iterator[str]:
     for d in compare(*(read_object(path) for path in (recorded, repeated))):
-        yield f"results: {d.key} was {shown(d.first)}, is {shown(d.second)}"
+        yield f"results: {d.key} was {value_text(d.first)}, is {value_text(d.second)}"
 
 
 def _export(recorded: Path, repeated: Path) -> Iterator[str]:

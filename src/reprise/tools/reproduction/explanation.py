@@ -10,7 +10,7 @@ from typing import Any
 
 from reprise.files.differences import Difference
 from reprise.tools.reproduction.fact_causes import Cause, causes_from_facts, split_of
-from reprise.tools.reproduction.findings import Findings, shown
+from reprise.tools.reproduction.findings import Findings, value_text
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,18 @@ def _not_repeatable(facts: Facts) -> str:
 
 def _from_config(findings: Findings, facts: Facts) -> list[Cause]:
     causes = [
-        Cause("config", f"config.json was changed: {c.key} was {shown(c.first)} in training, is {shown(c.second)} now")
+        Cause(
+            "config",
+            f"config.json was changed: {c.key} was {value_text(c.first)} in training, is {value_text(c.second)} now",
+        )
         for c in facts.config
     ]
     first = findings.first_step
     causes += [
         Cause(
             "extension",
-            f"the run was extended: {change.key} was {shown(change.first)} up to step {step}, then "
-            f"{shown(change.second)}, which the repeat has from the start",
+            f"the run was extended: {change.key} was {value_text(change.first)} up to step {step}, then "
+            f"{value_text(change.second)}, which the repeat has from the start",
         )
         for step, change in facts.extensions
         if first is None or first <= step

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reprise.files.differences import Difference
-from reprise.tools.reproduction.findings import shown
+from reprise.tools.reproduction.findings import value_text
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _package(name: str, fact: Difference) -> Cause:
 
 
 def _arrow(first: Any, second: Any) -> str:
-    texts = ("not set" if v is None else v if isinstance(v, str) else shown(v) for v in (first, second))
+    texts = ("not set" if v is None else v if isinstance(v, str) else value_text(v) for v in (first, second))
     return " → ".join(texts)
 
 

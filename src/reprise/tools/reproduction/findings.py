@@ -97,7 +97,7 @@ class Findings:
         return max([*steps, self.traced[0]])
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a value for a line of text, cut where it is long; a float with all of its bits."""
     if isinstance(value, float):
         return f"{value!r} ({value.hex()})"

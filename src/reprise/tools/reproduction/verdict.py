@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reprise.tools.reproduction.fact_causes import Cause
-from reprise.tools.reproduction.findings import CheckpointComparison, Findings, LineDifference, shown
+from reprise.tools.reproduction.findings import CheckpointComparison, Findings, LineDifference, value_text
 
 _MAX_SHOWN = 10
 
@@ -88,8 +88,8 @@ def _metric_line(line: LineDifference, findings: Findings) -> list[str]:
     return [
         f"metrics.jsonl: equal up to step {findings.equal_up_to}, {_count(len(findings.lines), 'line')} differ "
         f"of {findings.num_lines}; first at step {line.step}, {line.name}{others}",
-        f"    recorded {'nothing' if line.recorded is None else shown(line.recorded)}",
-        f"    repeated {'nothing' if line.repeated is None else shown(line.repeated)}",
+        f"    recorded {'nothing' if line.recorded is None else value_text(line.recorded)}",
+        f"    repeated {'nothing' if line.repeated is None else value_text(line.repeated)}",
     ]
 
 
