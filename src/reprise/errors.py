@@ -91,7 +91,7 @@ class CheckNotApplicable(Exception):
 
 
 class TemporaryTrackerError(Exception):
-    """The server of a tracker does not answer; the same request is to be tried again later."""
+    """The server of a tracker does not answer; the same lines are sent again later."""
 
 
 class PermanentTrackerError(Exception):

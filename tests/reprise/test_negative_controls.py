@@ -199,10 +199,15 @@ def draw_in_user_code_without_restoring() -> None:
 
 
 def keep_purged_steps() -> None:
-    import torch.utils.tensorboard as board
+    from torch.utils.tensorboard import FileWriter
 
-    writer = board.SummaryWriter
-    board.SummaryWriter = lambda path, purge_step, **options: writer(path, **options)  # type: ignore[misc,assignment]
+    add_event = FileWriter.add_event
+
+    def add(self: FileWriter, event: Any, *place: Any) -> None:
+        if not event.HasField("session_log"):
+            add_event(self, event, *place)
+
+    FileWriter.add_event = add  # type: ignore[method-assign]
 
 
 CONTROLS = [

@@ -1,107 +1,175 @@
-"""What trackers in files share: each shows the lines of `metrics.jsonl`, which remains the truth, in another way.
-
-Those with a server are `remote_tracking`.
-"""
+"""The protocol of trackers, and what feeds one: new lines of `metrics.jsonl` go to it every few seconds."""
 
 import abc
+import contextlib
+import fcntl
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from reprise.callbacks import Callback, Outcome, Run, StartedRun
-from reprise.files.atomic_file import write_json
+from reprise.config.secrets import hidden, without_users
+from reprise.errors import PermanentTrackerError, TemporaryTrackerError
 from reprise.files.json_file import read_object
-from reprise.files.json_values import number_at
+from reprise.files.json_values import flattened
 from reprise.runs.metrics_log import MetricEntry, last_metrics, read_metrics_from
+from reprise.runs.run_directory import RunDirectory
 
 _SECONDS_BETWEEN_SENDINGS = 2.0
+_SECONDS_BETWEEN_TRIALS = (2.0, 5.0, 15.0, 60.0)
+_MAX_CHARACTERS = 300
+"""Of a message of a tracker's library in the log."""
 
 logger = logging.getLogger("reprise")
 
 
 class Tracker(Callback, abc.ABC):
-    """Sends new lines every few seconds and at the end of a run, also those that an earlier attempt did not.
+    """Shows one run in one place, and is fed by the training process; for servers there is `ServerTracker`.
 
-    A tracker that fails is left alone from then on, and the run goes on.
+    `open`, `send` and `finish` may raise `PermanentTrackerError`: the tracker is left alone until the next attempt.
+    After any other exception they are called again later. Whatever they raise, the run goes on.
     """
 
-    @abc.abstractmethod
-    def folder(self, run: StartedRun) -> Path:
-        """Return the directory of this tracker; it keeps there how much of `metrics.jsonl` was sent."""
+    is_live = True
+    """Whether lines are sent while training goes on, rather than all of them at the end of the attempt."""
+
+    max_lines_at_once: ClassVar[int] = 100_000
 
     @abc.abstractmethod
-    def send(self, entries: Sequence[MetricEntry]) -> None:
-        """Show these lines, and return when they are safe.
+    def open(self, directory: RunDirectory) -> int:
+        """Find the run there, or create it with its parameters; return the last step that is shown, -1 without one.
 
-        What an earlier attempt showed of the step of the first one, and of those after it, is to be replaced.
+        Lines up to this step are not sent again, since repeating a step gives the same values.
         """
 
     @abc.abstractmethod
-    def send_results(self, run: StartedRun, last: MetricEntry) -> None:
-        """Show what the run came to, with its `last` line, and return when it is safe."""
+    def send(self, entries: Sequence[MetricEntry]) -> None:
+        """Show these lines, and return when they are safe; some may be there already if the call before failed."""
 
     @abc.abstractmethod
-    def close(self) -> None:
-        """Nothing more will be sent."""
+    def finish(self, outcome: Outcome, results: MetricEntry | None, files: Sequence[Path]) -> None:
+        """Show how the run ended, and return when that is safe. A run that ended may be resumed, and ends again.
 
-    def on_run_start(self, run: StartedRun) -> None:
-        self._log = run.directory.metrics_log
-        self.record_path = self.folder(run) / "sent.json"
-        self._length: int | None = None
-        """Length of what was sent, in bytes; None until it is known how much of that is still there."""
-        self._last_sending = time.monotonic()
-        self.failed = False
+        `results` and `files` are the figures of the test split and the files to keep with a completed run.
+        """
+
+    _has_started = False
 
     def on_train_start(self, run: Run) -> None:
-        self._find_length()  # the lines after the checkpoint were cut off by now, and none is written yet
+        self._has_started = True
+        self.start(RunDirectory(run.directory.path))
 
     def on_commit(self, run: Run) -> None:
-        if time.monotonic() - self._last_sending > _SECONDS_BETWEEN_SENDINGS:
-            self._send_new()
+        self._feed.send_if_due()
 
     def on_close(self, run: StartedRun, outcome: Outcome) -> None:
+        if self._has_started and not self.end(outcome):
+            self.log(
+                logging.WARNING, f"not everything was sent; python scripts/sync.py {run.directory.path} sends the rest"
+            )
+
+    def start(self, directory: RunDirectory) -> None:
+        """Send the lines that an earlier attempt has not sent; those behind its checkpoint are cut off by now."""
+        self._feed = Feed(self, directory, self.log)
+        self._feed.send_if_due()
+
+    def end(self, outcome: Outcome) -> bool:
+        """Send the rest and the `outcome`; return whether everything has arrived."""
+        return self._feed.send(outcome)
+
+    def log(self, level: int, message: str) -> None:
+        logger.log(level, "%s: %s", type(self).__name__, message)
+
+    def sync(self, directory: RunDirectory, outcome: Outcome, seconds: float) -> bool:
+        """Send what is missing of a run that nobody trains; return whether all has arrived, after `seconds` at most."""
+        self.start(directory)
+        return self.end(outcome)
+
+
+class Feed:
+    """Sends a tracker the lines of a run that it does not have, and reports what goes wrong there."""
+
+    def __init__(self, tracker: Tracker, directory: RunDirectory, report: Callable[[int, str], None]) -> None:
+        self._tracker = tracker
+        self._directory = directory
+        self._report = report
+        self._last_step = -1
+        self._offset = 0
+        self._num_failures = 0
+        self._next_time = 0.0
+        self.is_open = False
+        self.has_failed = False
+
+    def send_if_due(self) -> None:
+        if self._tracker.is_live and not self.has_failed and time.monotonic() > self._next_time:
+            self.send()
+            pauses = _SECONDS_BETWEEN_TRIALS[: self._num_failures] or (_SECONDS_BETWEEN_SENDINGS,)
+            self._next_time = time.monotonic() + pauses[-1]
+
+    def send(self, outcome: Outcome | None = None) -> bool:
+        """Send the new lines, and at the end of an attempt its `outcome`; return whether everything has arrived."""
+        if self.has_failed:
+            return False
         try:
-            self._send_new()
-            if outcome == "completed":
-                self._finish(run)
-        finally:
-            self.close()
-
-    def _send_new(self) -> None:
-        self._last_sending = time.monotonic()
-        if self.failed:
-            return
-        entries, length = read_metrics_from(self._log, self._find_length())
-        if entries:
-            self._try(lambda: self.send(entries))
-            self._length = length
-            self._note(length, is_finished=False)
-
-    def _finish(self, run: StartedRun) -> None:
-        last = last_metrics(self._log)
-        if not self.failed and last is not None and not self._read_record()["finished"]:
-            self._try(lambda: self.send_results(run, last))
-            self._note(self._find_length(), is_finished=True)
-
-    def _try(self, send: Callable[[], None]) -> None:
-        try:
-            send()
+            self._send_lines()
+            if outcome is not None:
+                self._finish(outcome)
+        except PermanentTrackerError as error:
+            self.has_failed = True
+            self._warn(str(error), "the run goes on without it")
+            return False
         except Exception as error:
-            self.failed = True
-            logger.warning("%s: %s; the run goes on without it", type(self).__name__, error)
+            self._num_failures += 1
+            if self._num_failures == 1:
+                name = "" if isinstance(error, TemporaryTrackerError) else f"{type(error).__name__}: "
+                self._warn(f"{name}{error}", "" if outcome else "the run goes on, and this is tried again")
+            return False
+        if self._num_failures:
+            self._num_failures = 0
+            self._report(logging.INFO, "answers again, and has everything up to here")
+        return True
 
-    def _note(self, length: int, is_finished: bool) -> None:
-        if not self.failed:
-            write_json(self.record_path, {"length": length, "finished": is_finished})
+    def _send_lines(self) -> None:
+        if not self.is_open:
+            self._last_step = self._tracker.open(self._directory)
+            self.is_open = True
+        entries, offset = read_metrics_from(self._directory.metrics_log, self._offset)
+        entries = [entry for entry in entries if entry.step > self._last_step]
+        num = self._tracker.max_lines_at_once
+        for start in range(0, len(entries), num):
+            part = entries[start : start + num]
+            self._tracker.send(part)
+            self._last_step = part[-1].step
+        self._offset = offset
 
-    def _read_record(self) -> dict[str, Any]:
-        record = read_object(self.record_path)
-        return {"length": int(number_at(record, "length") or 0), "finished": record.get("finished") is True}
+    def _finish(self, outcome: Outcome) -> None:
+        run, results, files = self._directory, None, []
+        if outcome == "completed":
+            last, found = last_metrics(run.metrics_log), read_object(run.metrics)
+            if last and found:  # the time of the last line, so that sending it again gives the same
+                results = MetricEntry(last.timestamp, found["epoch"], found["step"], found["metrics"])
+            texts = (run.model_card, run.config, run.metrics, run.predictions)
+            files = [*(path for path in texts if path.is_file()), *run.plots]
+        self._tracker.finish(outcome, results, files)
 
-    def _find_length(self) -> int:
-        if self._length is None:
-            size = self._log.stat().st_size if self._log.exists() else 0
-            self._length = min(self._read_record()["length"], size)
-        return self._length
+    def _warn(self, message: str, consequence: str) -> None:
+        message = without_users(" ".join(message.split())).rstrip(".")
+        if len(message) > _MAX_CHARACTERS:
+            message = f"{message[:_MAX_CHARACTERS]}…"
+        self._report(logging.WARNING, f"{message}; {consequence}" if consequence else message)
+
+
+def parameters(directory: RunDirectory) -> dict[str, Any]:
+    """Return every value of the run's config under its dotted key, without anything secret."""
+    return flattened(hidden(read_object(directory.config)))
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the file `path`, and hold it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,11 +1,16 @@
-"""What is wrong with a tracker is said before anything is created."""
+"""What is wrong with a tracker is reported before anything is created, and its process costs training nothing."""
 
+import importlib
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from tiny_runs import TINY, compose
 
 from reprise.errors import ConfigError, InputError
+from reprise.runs.run_directory import RunDirectory
 from reprise.runs.train import train
 from reprise.trackers.mlflow import MLflow
 from reprise.trackers.wandb import WandB
@@ -59,3 +64,44 @@ def test_a_secret_in_a_config_is_refused_without_showing_it(override: str) -> No
     with pytest.raises(ConfigError, match="a secret does not belong into a config") as refused:
         compose("experiment=base", "tracker=wandb", override.replace("tracker.wandb.key", "++tracker.wandb.key"))
     assert "pass123" not in str(refused.value).replace(override, "")
+
+
+def test_the_process_that_sends_imports_no_torch() -> None:
+    code = "import sys, reprise.trackers.worker, reprise.trackers.mlflow, reprise.trackers.wandb; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "reprise.trackers.worker" in modules
+    assert not {"torch", "wandb", "mlflow"} & set(modules)
+
+
+HANGING = """
+import threading
+
+from reprise.trackers.server import ServerTracker
+
+
+class Hanging(ServerTracker):
+    package = "json"
+
+    def folder(self, directory):
+        return directory.path
+
+    def open(self, directory):
+        (directory.path / "opened").touch()
+        threading.Event().wait()
+
+    def send(self, entries): ...
+
+    def finish(self, outcome, results, files): ...
+"""
+
+
+def test_a_tracker_that_never_answers_is_killed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tracker_that_hangs.py").write_text(HANGING)
+    monkeypatch.syspath_prepend(tmp_path)
+    tracker = importlib.import_module("tracker_that_hangs").Hanging(seconds_at_end=1.0, seconds_when_stopped=1.0)
+    tracker.start(RunDirectory(tmp_path))
+    while not (tmp_path / "opened").exists():
+        time.sleep(0.05)
+    started = time.monotonic()
+    assert not tracker.end("completed")
+    assert time.monotonic() - started < 20

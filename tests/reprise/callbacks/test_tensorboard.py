@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,8 +119,7 @@ def test_what_is_recorded_as_sent_is_on_disk_by_then(tmp_path, at_once, order):
 
     def look():
         record = run.directory.tensorboard / "sent.json"
-        length = json.loads(record.read_text())["length"] if record.exists() else 0
-        lines = run.directory.metrics_log.read_bytes()[:length].count(b"\n")
+        lines = json.loads(record.read_text())["step"] if record.exists() else 0
         seen[run.loop.step] = lines
         assert [step for step, _ in in_event_files(run).get("train/step_loss", [])] == list(range(1, lines + 1))
 
@@ -138,12 +136,11 @@ def test_a_run_that_logs_nothing_leaves_no_event_file(tmp_path):
 
 
 def complete(run):
-    """Return the run with what it has when it is complete."""
-    run = replace(
-        run,
-        config={"seed": 0, "sizes": [1, 2], "training": {"max_steps": None}, "tracker": {"mine": {"token": "x"}}},
-        results={"metrics": {"test/accuracy": 0.75}, "step": 6},
-    )
+    """Give the run what it has when it is complete."""
+    config = {"seed": 0, "sizes": [1, 2], "training": {"max_steps": None}, "tracker": {"mine": {"token": "x"}}}
+    run.directory.config.write_text(json.dumps(config))
+    run.directory.results.mkdir(exist_ok=True)
+    run.directory.metrics.write_text(json.dumps({"metrics": {"test/accuracy": 0.75}, "epoch": 3, "step": 6}))
     run.directory.model_card.write_text("---\ntags: []\n---\n\n# Card")
     return run
 
@@ -207,6 +204,47 @@ def test_a_tracker_that_fails_is_told_once_and_the_run_goes_on(tmp_path, at_once
     end(run)
     assert run.loop.finished
     assert [record.getMessage() for record in caplog.records] == [
-        "TensorBoard: no space left; the run goes on without it"
+        "TensorBoard: OSError: no space left; the run goes on, and this is tried again",
+        f"TensorBoard: not everything was sent; python scripts/sync.py {tmp_path} sends the rest",
     ]
     assert not (run.directory.tensorboard / "sent.json").exists()
+
+
+def test_lines_that_could_not_be_written_are_shown_once_later(tmp_path, at_once, monkeypatch):
+    add, failed = TensorBoard._add, []
+
+    def full_once(self, metrics, step, seconds):
+        add(self, metrics, step, seconds)
+        if step == 3 and not failed:
+            failed.append(step)
+            raise OSError("no space left")
+
+    monkeypatch.setattr(TensorBoard, "_add", full_once)
+    monkeypatch.setattr(tracking, "_SECONDS_BETWEEN_TRIALS", (-1.0,))
+    run = logged_run(tmp_path)
+    run.loop._events._step_end.append(
+        lambda: let_time_pass(run) if failed == [3] and failed.append(0) is None else None
+    )
+    run.loop.run()
+    end(run)
+    assert failed == [3, 0]
+    assert in_event_files(run) == in_metrics_file(run)
+
+
+@pytest.mark.parametrize("num_sent", [0, 3])
+def test_a_run_of_version_0_1_is_resumed_with_every_step_once(tmp_path, num_sent):
+    first = logged_run(tmp_path)
+    stop_at(first, 3)
+    first.loop.run()
+    end(first, "interrupted")
+    record = first.directory.tensorboard / "sent.json"
+    lines = first.directory.metrics_log.read_text().splitlines(keepends=True)[:num_sent]
+    record.write_text(json.dumps({"length": len("".join(lines)), "finished": False}))
+    let_time_pass(first)
+    if not num_sent:
+        for path in first.directory.tensorboard.glob("events.*"):
+            path.unlink()
+    second = logged_run(tmp_path)
+    second.loop.run()
+    end(second)
+    assert in_event_files(second) == in_metrics_file(second)
