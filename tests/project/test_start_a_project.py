@@ -96,6 +96,7 @@ def walk(folder: Path) -> tuple[Path, Path]:
     your_own = (REPOSITORY / "docs" / "your-own.md").read_text(encoding="utf-8")
     for name, text in [*FILE.findall(re.sub(r"\bmine\b", "tumour_study", your_own)), *FILE.findall(PAGE)]:
         assert not (root / name).exists(), f"{name} is there already"
+        (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
     change(root / "pyproject.toml", "dependencies = [\n", 'dependencies = [\n    "my-own-package>=1", # mine\n')
     shell(root, f"{TRAIN.strip()} training.max_epochs=3", template)

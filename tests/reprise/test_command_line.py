@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_runs import CONFIGS, ENGINE_CONFIGS, TINY, TRAIN
+from tiny_runs import CONFIG_FILES, CONFIGS, TINY, TRAIN
 
 from reprise.cli.command_line import run_command
 from reprise.cli.hydra_command import run_hydra
@@ -304,7 +304,7 @@ def test_help_is_readable_and_imports_neither_torch_nor_the_examples(tmp_path: P
         "  python scripts/train.py -m experiment=base seed=1,2,3               a sweep",
         "Groups (GROUP=OPTION)",
         "experiment: base, language_model, text_classification",
-        f"callbacks: {', '.join(sorted(path.stem for path in (ENGINE_CONFIGS / 'callbacks').glob('*.yaml')))}",
+        f"callbacks: {', '.join(sorted(Path(name).stem for name in CONFIG_FILES if name.startswith('callbacks/')))}",
         "training/optimizer: adamw, sgd",
         "  learning_rate: 0.0001",
         "Exit codes: 0 done; 1 failed; 2 the input is wrong, nothing was created; 75 stopped by a signal after saving.",

@@ -158,7 +158,7 @@ def test_the_command_prints_the_chain_and_imports_no_torch(tmp_path: Path) -> No
 def test_a_file_of_the_same_name_wins_over_that_of_the_engine_and_is_named(tmp_path: Path) -> None:
     configs = tmp_path / "configs"
     shutil.copytree(CONFIGS, configs)
-    (configs / "callbacks").mkdir()
+    (configs / "callbacks").mkdir(exist_ok=True)
     text = (ENGINE_CONFIGS / "callbacks" / "default.yaml").read_text().replace("seconds: 10.0", "seconds: 11.0")
     (configs / "callbacks" / "default.yaml").write_text(f"# mine\n{text}")
     found = explained("callbacks.progress.seconds", "experiment=base", configs=configs)

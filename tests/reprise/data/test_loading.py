@@ -7,7 +7,7 @@ import torch
 from reprise.data import TensorSplit, stack
 from reprise.files.content_hash import content_hash
 from reprise.randomness import set_seed
-from reprise.training import loading, order
+from reprise.training import loading
 from reprise.training.loading import Batches
 
 NUM_SAMPLES, BATCH_SIZE = 10, 4
@@ -49,7 +49,7 @@ KINDS = [FromGlobals, whole_batches]
 @pytest.fixture(params=["held", "computed"])
 def order_is(request, monkeypatch):
     if request.param == "computed":
-        monkeypatch.setattr(order, "MOST_HELD", NUM_SAMPLES - 1)
+        monkeypatch.setattr(loading, "MOST_HELD", NUM_SAMPLES - 1)
 
 
 def batches(kind=FromGlobals, **options):
