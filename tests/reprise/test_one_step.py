@@ -6,6 +6,7 @@ import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ MOST_FRAMES_OF_TRAINING = 4
 MOST_FRAMES_OF_RUNS = 4
 """From `train` on, before `Loop.run`."""
 MOST_FRAMES = 12
+MOST_CALLS = 70
+"""Of functions of ours, from one step to the next where nothing else is due."""
 
 
 def files_of_the_walk() -> list[Path]:
@@ -81,6 +84,29 @@ def test_few_frames_lie_between_the_script_and_a_backward_pass(
     (stack,) = seen
     assert stack[-1] == (script, "<module>")
     assert len(stack) <= MOST_FRAMES, stack
+
+
+def test_a_step_after_which_nothing_is_due_calls_little_and_touches_no_path(tmp_path: Path) -> None:
+    steps: list[list[str]] = [[]]
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        file, name = frame.f_code.co_filename, frame.f_code.co_qualname
+        if event == "call" and (
+            file.startswith(OURS) or Path(file).parent.name == "pathlib" or file.endswith("pathlib.py")
+        ):
+            if name == "Loop._train_step":
+                steps.append([])
+            steps[-1].append(f"{Path(file).name} {name}")
+
+    composed = compose(*TINY, f"output_dir={tmp_path}", "training.max_steps=12", "training.log_every_steps=null")
+    sys.setprofile(note)
+    try:
+        train(composed)
+    finally:
+        sys.setprofile(None)
+    calls = steps[4]  # neither the first one, which imports, nor one with an evaluation
+    assert not [call for call in calls if call.startswith("pathlib")], calls
+    assert len(calls) <= MOST_CALLS, calls
 
 
 def frames() -> Iterator[tuple[str, str]]:

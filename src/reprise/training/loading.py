@@ -86,6 +86,7 @@ class Batches:
         self._split = split
         self._fetcher = _Fetcher(split, collate, seed, purpose)
         self._num_samples = len(split)
+        self._num_batches = -(-self._num_samples // batch_size)
         self.batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
@@ -94,21 +95,18 @@ class Batches:
         self._only = only
         self.num_per_step = num_per_step
         self._share = share
+        self.steps_per_epoch = num_steps_per_epoch(self._num_batches, num_per_step)
+        """Optimizer steps of one epoch; the last one may have fewer batches than the others."""
 
     def __len__(self) -> int:
         """Return the number of batches of one epoch; the last may be smaller than the others."""
-        return -(-self._num_samples // self.batch_size)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Return the optimizer steps of one epoch; the last one may have fewer batches than the others."""
-        return num_steps_per_epoch(len(self), self.num_per_step)
+        return self._num_batches
 
     def of_step(self, step: int) -> tuple[int, int]:
         """Return the number in the whole run of the first batch of a step, counted from 1, and how many it has."""
         epoch, position = divmod(step - 1, self.steps_per_epoch)
         first = position * self.num_per_step
-        return epoch * len(self) + first, min(self.num_per_step, len(self) - first)
+        return epoch * self._num_batches + first, min(self.num_per_step, self._num_batches - first)
 
     def samples_of_step(self, step: int) -> list[int]:
         """Return the indices of the samples that a step, counted from 1, trains on, in all processes."""

@@ -47,8 +47,9 @@ class Checkpoints(Callback):
         """Optimizer steps done at the best evaluation by the state in `last.pt`."""
 
     def on_train_start(self, run: Run) -> None:
+        self._directory = directory = RunDirectory(run.directory.path)
         self._warn_of_little_space(run)
-        best, directory = run.loop.best, RunDirectory(run.directory.path)
+        best = run.loop.best
         if best is not None:
             self._step_of_best = best.step
         if best is not None and run.processes.is_first:
@@ -60,7 +61,7 @@ class Checkpoints(Callback):
             return
         if self._writer is not None:
             self._writer.wait()  # for the one before; the copy is its memory
-        loop, directory = run.loop, RunDirectory(run.directory.path)
+        loop, directory = run.loop, self._directory
         loop.check_finite(weights=True)  # what is not has to leave the last good checkpoint in place
         for callback in run.callbacks.values():
             callback.on_save(run)
@@ -125,13 +126,11 @@ class Checkpoints(Callback):
         num_periodic = 0 if self._every_epochs is None else num_epochs // self._every_epochs
         # Best and last, the one that is being written, and the best one that it replaces.
         num_files = 4 + min(num_periodic, self._keep or num_periodic)
-        warn_of_little_space(
-            RunDirectory(run.directory.path).checkpoints, checkpoint_size(loop.model, loop.optimizer), num_files
-        )
+        warn_of_little_space(self._directory.checkpoints, checkpoint_size(loop.model, loop.optimizer), num_files)
 
     def _due(self, run: Run) -> list[Path]:
         """Return what is to be written now. last.pt comes last: a run carries on from it, and the others are there."""
-        loop, directory = run.loop, RunDirectory(run.directory.path)
+        loop, directory = run.loop, self._directory
         if loop.evaluation_is_due:
             return [directory.last_checkpoint]  # the others are for when it is done
         epoch_ends = loop.cadence.ends_epoch(loop.step)
