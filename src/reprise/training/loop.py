@@ -127,11 +127,12 @@ class Loop:
             first_batch, _ = self._batches.of_step(self.step + 1)
             with contextlib.closing(self._batches.stream(first_batch)) as stream:  # type: ignore[type-var]
                 while not self.finished and self.interruption is None:
-                    self.epoch = self.cadence.epoch_of(self.step + 1)
                     if self.cadence.ends_epoch(self.step):
+                        self.epoch = self.cadence.epoch_of(self.step + 1)
                         self._events.epoch_start()
-                    _, num = self._batches.of_step(self.step + 1)
-                    num_here = num if accumulation is None else accumulation.num_here(num)
+                    num_here = 1
+                    if accumulation is not None:
+                        num_here = accumulation.num_here(self._batches.of_step(self.step + 1)[1])
                     self._train_step([next(stream) for _ in range(num_here)])
                     self._events.step_end()
                     if self._processes.size > 1:

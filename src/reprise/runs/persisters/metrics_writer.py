@@ -79,8 +79,8 @@ class MetricsLog(Callback):
 
     def _take_line(self) -> None:
         loop = self._loop
-        if loop.logged and self._last_step != loop.step:
-            self._waiting.append((time.time(), loop.epoch, loop.step, dict(loop.logged)))
+        if (line := loop.logged) and self._last_step != loop.step:
+            self._waiting.append((time.time(), loop.epoch, loop.step, dict(line)))
             self._last_step = loop.step
 
     def _write(self) -> None:
