@@ -1,4 +1,5 @@
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -246,6 +247,18 @@ def test_a_run_sees_the_arguments_as_they_were_typed(command: Any) -> None:
     seen: list[str] = []
     command("experiment=base", "run_id=1_0", "training.optimizer.amsgrad=true", task=lambda _: seen.extend(sys.argv))
     assert seen == ["scripts/train.py", "experiment=base", "run_id=1_0", "training.optimizer.amsgrad=true"]
+
+
+def test_variables_that_the_command_sets_for_its_job_are_set_while_it_trains(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPRISE_TEST", "before")
+    seen: list[str] = []
+    command(
+        *("experiment=base", "+hydra.job.env_set.REPRISE_TEST=given"),
+        task=lambda _: seen.append(os.environ["REPRISE_TEST"]),
+    )
+    assert seen == ["given"]
 
 
 def test_a_run_says_where_it_is_on_the_last_line_and_refuses_another_config(command: Any) -> None:
