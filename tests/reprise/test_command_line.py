@@ -124,6 +124,8 @@ def test_a_mistake_is_explained_under_its_key_and_leaves_nothing(command: Any, o
         (["hydra.jop.chdir=true"], "Could not override 'hydra.jop.chdir'."),
         (["--config-name", "nothing"], "Cannot find primary config 'nothing'"),
         (["-m", "--cfg", "job"], "Only one of --run, --multirun, --cfg"),
+        (["-m", "--info", "all"], "Only one of --run, --multirun, --cfg, --info"),
+        (["-m", "--resolve"], "The --resolve flag can only be used in conjunction with --cfg or --help"),
         (["-m", "seed=range(3,1)"], "seed=range(3,1): expected a sweep over at least one value, got none"),
         (["-m", "training.learning_rate=interval(1,2)"], "training.learning_rate=interval(1,2): a grid needs values"),
         (["-m", "run_id=a,b"], "1 problem in the config"),
@@ -309,8 +311,9 @@ def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
-def test_help_is_readable_and_imports_neither_torch_nor_the_examples(tmp_path: Path) -> None:
-    shown = run_script("-X", "importtime", str(TRAIN), "--help", cwd=tmp_path)
+@pytest.mark.parametrize("multirun", [[], ["-m"]])
+def test_help_is_readable_and_imports_neither_torch_nor_the_examples(tmp_path: Path, multirun: list[str]) -> None:
+    shown = run_script("-X", "importtime", str(TRAIN), "--help", *multirun, cwd=tmp_path)
     assert shown.returncode == 0
     for line in (
         "  python scripts/train.py experiment=base                             one run",

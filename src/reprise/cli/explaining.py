@@ -13,14 +13,12 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reprise.cli.composing import CONFIG_NAME, initialized
-from reprise.cli.mending import mended
-from reprise.cli.mistakes import explain
+from reprise.cli.mending import mended_if_refused
 from reprise.cli.origins import Source, find, sources
 from reprise.cli.overrides import is_group, missing_part, parse, with_texts_quoted
 from reprise.config import ExperimentConfig
@@ -28,8 +26,6 @@ from reprise.config.checking import show
 from reprise.errors import InputError
 from reprise.files.differences import compare
 from reprise.private_names.omegaconf import MISSING, raw_value
-
-_CANNOT_COMPOSE = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
 
 class Setting(NamedTuple):
@@ -65,20 +61,12 @@ def explain_key(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Ex
     Raises:
         InputError: if the config has no such key, or the overrides make none.
     """
-    lines = with_texts_quoted(overrides)
-    try:
-        return _explain(config_dir, key, lines)
-    except _CANNOT_COMPOSE as error:
-        try:
-            better = mended(config_dir, lines, False)
-        except _CANNOT_COMPOSE:
-            raise explain(error) from None
-        if better == lines:
-            raise explain(error) from None
-        return _explain(config_dir, key, better)
+    return mended_if_refused(
+        lambda lines: _explanations(config_dir, key, lines), config_dir, with_texts_quoted(overrides)
+    )
 
 
-def _explain(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Explanation]:
+def _explanations(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Explanation]:
     with initialized(config_dir):
         config = compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)

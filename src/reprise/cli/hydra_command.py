@@ -7,22 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from reprise.cli.command_line import exits_with_messages
 from reprise.cli.composing import CONFIG_NAME, validated
 from reprise.cli.engine_configs import make_findable
 from reprise.cli.job_configs import check_sweep
-from reprise.cli.mending import mended
-from reprise.cli.mistakes import explain
+from reprise.cli.mending import mended_if_refused
 from reprise.cli.overrides import with_texts_quoted
 from reprise.config import ExperimentConfig
 from reprise.config.composed import Composed
@@ -30,11 +24,8 @@ from reprise.errors import InputError
 from reprise.private_names.hydra import get_args_parser
 from reprise.training.processes import find_processes
 
-T = TypeVar("T")
-
-_CANNOT_COMPOSE = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
-# At odd overrides Hydra raises these from within; only composing is tried here, no code of the user.
-_HYDRA_TRIPPED = (TypeError, AttributeError, LookupError, AssertionError, RecursionError)
+_OTHER_REQUESTS = ("help", "hydra_help", "run", "cfg", "resolve", "info", "shell_completion")
+"""What Hydra does instead of composing jobs; all but help it refuses together with `-m`."""
 
 
 def run_hydra(task: Callable[[Composed], object], config_dir: Path) -> None:
@@ -55,7 +46,6 @@ def _compose_or_sweep(task: Callable[[Composed], object], config_dir: Path) -> C
     if arguments.multirun and (size := find_processes().size) > 1:
         raise InputError(f"-m: a sweep starts its jobs itself; torchrun started {size} processes for a single run")
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=CONFIG_NAME)
-    is_sweep = arguments.multirun and not arguments.cfg  # Hydra refuses the two together
     overrides = with_texts_quoted(arguments.overrides)
 
     def give_to_hydra(lines: Sequence[str]) -> None:
@@ -70,11 +60,9 @@ def _compose_or_sweep(task: Callable[[Composed], object], config_dir: Path) -> C
         return lines, check_sweep(config_dir, lines)
 
     try:
-        if not is_sweep:
-            if arguments.multirun:
-                overrides, _ = _mended_if_needed(check, overrides, config_dir, is_sweep=True)
-            return _mended_if_needed(compose, overrides, config_dir, is_sweep=arguments.multirun)
-        lines, jobs = _mended_if_needed(check, overrides, config_dir, is_sweep=True)
+        if not arguments.multirun or any(getattr(arguments, request) for request in _OTHER_REQUESTS):
+            return mended_if_refused(compose, config_dir, overrides, is_sweep=arguments.multirun)
+        lines, jobs = mended_if_refused(check, config_dir, overrides, is_sweep=True)
         if any(job.preflight for job in jobs):
             # All jobs were checked by now, but not built: that would take a run's start for each.
             print("Every value of the sweep is valid. Its first job is tried:\n")
@@ -111,25 +99,3 @@ def _composed_by(main: Callable[[Callable[[DictConfig], None]], Callable[[], Non
         raise failures[0]
     os.environ.update(variables)
     return composed[0] if composed else None
-
-
-def _mended_if_needed(
-    compose: Callable[[list[str]], T], overrides: list[str], config_dir: Path, *, is_sweep: bool
-) -> T:
-    """Return what `compose` makes of the overrides; where Hydra stops at the first thing it cannot do, mend them.
-
-    Raises:
-        InputError: with all that is wrong.
-    """
-    wrong: tuple[type[Exception], ...] = _CANNOT_COMPOSE if is_sweep else (*_CANNOT_COMPOSE, *_HYDRA_TRIPPED)
-    try:
-        return compose(overrides)
-    except wrong as error:
-        GlobalHydra.instance().clear()
-        try:
-            better = mended(config_dir, overrides, is_sweep)
-            if better == overrides:
-                raise error
-            return compose(better)
-        except wrong as still:
-            raise explain(still, config_dir) from None

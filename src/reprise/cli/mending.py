@@ -1,14 +1,45 @@
 """Mends overrides that Hydra refuses although it is clear what they mean."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from reprise.cli.composing import CONFIG_NAME, compose_and_validate, initialized, loader
 from reprise.cli.job_configs import check_sweep, choices
+from reprise.cli.mistakes import explain
 from reprise.cli.overrides import forced, group_problems, is_group, parse, removal_problem
 from reprise.errors import ConfigError, InputError
+
+T = TypeVar("T")
+
+_REFUSED = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
+# At odd overrides Hydra raises these from within.
+_TRIPPED = (TypeError, AttributeError, LookupError, AssertionError, RecursionError)
+
+
+def mended_if_refused(
+    compose: Callable[[list[str]], T], config_dir: Path, overrides: list[str], *, is_sweep: bool = False
+) -> T:
+    """Return what `compose` makes of the overrides; where Hydra refuses them, of mended ones.
+
+    Raises:
+        InputError: with all that is wrong.
+    """
+    wrong = (*_REFUSED, *_TRIPPED)
+    try:
+        return compose(overrides)
+    except wrong:
+        GlobalHydra.instance().clear()
+    try:
+        return compose(mended(config_dir, overrides, is_sweep))
+    except wrong as error:
+        raise explain(error, config_dir) from None
 
 
 def mended(config_dir: Path, overrides: Sequence[str], is_sweep: bool) -> list[str]:
