@@ -17,8 +17,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from reprise.cli.sweep.launching import SweepLauncher, completed
-from reprise.cli.sweep.processes import imported, num_slots, outcomes, threads_each, visible_gpus
+from reprise.cli.sweep.launcher import SweepLauncher, completed
+from reprise.cli.sweep.worker_processes import imported, num_slots, outcomes, threads_each, visible_gpus
 from reprise.errors import InputError
 from reprise.tools.sweep.job_record import JobRecord
 
@@ -137,7 +137,7 @@ class JoblibLauncher(SweepLauncher):
         num = min(num_slots(self._num_at_once, gpus), num_jobs)
         workers = LokyWorkers(self.job_with_threads(threads_each(num)), gpus)
         try:
-            yield from outcomes(workers, self.job.job, jobs, num)
+            yield from outcomes(workers, self.directory, jobs, num)
         finally:
             workers.close()
 
@@ -163,19 +163,19 @@ class SubmititLauncher(SweepLauncher):
         submitit = imported("submitit", "slurm", "hydra/launcher")
         from reprise.cli.sweep.submitit_jobs import LocalJobs, SlurmJobs
 
-        folder = self.job.job.directory.submitit / "%j"
+        folder = self.directory.submitit / "%j"
         if self._cluster == "local":
             executor = submitit.LocalExecutor(folder, max_num_timeout=self._max_num_timeout)
             gpus = visible_gpus(self.device)
             num = min(num_slots(self._num_at_once, gpus), num_jobs)
             local = LocalJobs(self.job_with_threads(threads_each(num)), executor, self._parameters, gpus)
-            yield from outcomes(local, self.job.job, jobs, num)
+            yield from outcomes(local, self.directory, jobs, num)
         else:
             executor = submitit.AutoExecutor(folder, "slurm", slurm_max_num_timeout=self._max_num_timeout)
             parameters = {k if k in _NOT_OF_SLURM_ALONE else f"slurm_{k}": v for k, v in self._parameters.items()}
-            parameters["name"] = self.job.job.directory.sweep_id
+            parameters["name"] = self.directory.sweep_id
             job = self.job_with_threads(parameters["cpus_per_task"])
-            yield from outcomes(SlurmJobs(job, executor, parameters, self._num_at_once), self.job.job, jobs, num_jobs)
+            yield from outcomes(SlurmJobs(job, executor, parameters, self._num_at_once), self.directory, jobs, num_jobs)
 
 
 class RayLauncher(SweepLauncher):
@@ -216,7 +216,7 @@ class RayLauncher(SweepLauncher):
         )
         try:
             yield from outcomes(
-                RayJobs(self.job_with_threads(num_cpus), num_cpus, num_gpus), self.job.job, jobs, num_jobs
+                RayJobs(self.job_with_threads(num_cpus), num_cpus, num_gpus), self.directory, jobs, num_jobs
             )
         finally:
             ray.shutdown()

@@ -20,7 +20,7 @@ from tiny_runs import TINY, compose
 
 from reprise.cli.sweep.job import SweepJob
 from reprise.cli.sweep.loky_workers import LokyWorkers
-from reprise.cli.sweep.processes import num_cores, num_slots, threads_each
+from reprise.cli.sweep.worker_processes import num_cores, num_slots, threads_each
 from reprise.config.composed import Composed
 from reprise.errors import InputError
 from reprise.runs.run_directory import create_or_open_sweep

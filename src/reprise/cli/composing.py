@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reprise.cli.engine_configs import make_findable
-from reprise.cli.mistakes import explain
-from reprise.cli.origins import find, origin, sources
+from reprise.cli.hydra_errors import as_input_error
 from reprise.cli.overrides import is_group, missing_part, parse, with_texts_quoted
+from reprise.cli.sources import find, origin, sources
 from reprise.config.components import check_components
 from reprise.config.composed import Composed
 from reprise.config.schema import ExperimentConfig
@@ -114,7 +114,7 @@ def with_overrides(
     try:
         parsed = parse(with_texts_quoted(overrides))
     except OverrideParseException as error:
-        raise explain(error) from None
+        raise as_input_error(error) from None
     for override in parsed:
         *sections, name = override.key_or_group.split(".")
         section: Any = values

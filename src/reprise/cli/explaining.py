@@ -19,8 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reprise.cli.composing import CONFIG_NAME, initialized
 from reprise.cli.mending import mended_if_refused
-from reprise.cli.origins import Source, find, sources
 from reprise.cli.overrides import is_group, missing_part, parse, with_texts_quoted
+from reprise.cli.sources import Source, find, sources
 from reprise.config import ExperimentConfig
 from reprise.config.checking import show
 from reprise.errors import InputError

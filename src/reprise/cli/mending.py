@@ -11,8 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from reprise.cli.composing import CONFIG_NAME, compose_and_validate, initialized, loader
+from reprise.cli.hydra_errors import as_input_error
 from reprise.cli.job_configs import check_sweep, choices
-from reprise.cli.mistakes import explain
 from reprise.cli.overrides import forced, group_problems, is_group, parse, removal_problem
 from reprise.errors import ConfigError, InputError
 
@@ -39,7 +39,7 @@ def mended_if_refused(
     try:
         return compose(mended(config_dir, overrides, is_sweep))
     except wrong as error:
-        raise explain(error, config_dir) from None
+        raise as_input_error(error, config_dir) from None
 
 
 def mended(config_dir: Path, overrides: Sequence[str], is_sweep: bool) -> list[str]:

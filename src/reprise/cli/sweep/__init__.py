@@ -1,9 +1,8 @@
 """Sweeps: many runs from one command, in one process or many, and what they come to together.
 
-`job` carries out one job and records how it ended; `launching` is what the launchers share, which `hydra_plugins` names
-for Hydra, and `processes` what those share that put jobs into other processes: `loky_workers`, `submitit_jobs` and
-`ray_jobs`. `search` asks for good settings instead of trying all. `summary` computes what the records come to,
-`documents` and `plot` write it down.
+`job` carries out one job and records how it ended; `launcher` is what the launchers share, which `hydra_plugins` names
+for Hydra, and `worker_processes` what those share that put jobs into other processes: `loky_workers`, `submitit_jobs`
+and `ray_jobs`. `reprise.tools.sweep` proposes the trials of a search, and summarises the records.
 """
 
 import shutil

@@ -9,8 +9,8 @@ from typing import Any
 
 from joblib.externals.loky import ProcessPoolExecutor
 
-from reprise.cli.sweep.launching import ComposedJob
-from reprise.cli.sweep.processes import begin_worker, carry_out, died, hydra_state
+from reprise.cli.sweep.launcher import ComposedJob
+from reprise.cli.sweep.worker_processes import begin_worker, carry_out, died, hydra_state
 from reprise.errors import JobProcessLost
 from reprise.private_names.loky import process_ids
 from reprise.tools.sweep.job_record import JobRecord

@@ -6,8 +6,8 @@ from typing import Any
 
 import ray
 
-from reprise.cli.sweep.launching import ComposedJob
-from reprise.cli.sweep.processes import RecordAwaited, begin_worker, carry_out, died, hydra_state
+from reprise.cli.sweep.launcher import ComposedJob
+from reprise.cli.sweep.worker_processes import RecordAwaited, begin_worker, carry_out, died, hydra_state
 from reprise.errors import JobProcessLost
 from reprise.files.json_file import read_object
 from reprise.tools.sweep.job_record import JobRecord

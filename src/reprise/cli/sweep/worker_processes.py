@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from hydra.core.singleton import Singleton
 from hydra.core.utils import setup_globals
 
-from reprise.cli.sweep.job import SweepJob
 from reprise.errors import InputError, Interrupted, JobProcessLost
 from reprise.runs.run_directory import SweepDirectory
 from reprise.tools.sweep.job_record import JobRecord, record_job, run_id_of
@@ -68,7 +67,7 @@ class JobProcesses(Protocol):
 
 
 def outcomes(
-    processes: JobProcesses, job: SweepJob, jobs: Iterator[list[str]], num_at_once: int
+    processes: JobProcesses, directory: SweepDirectory, jobs: Iterator[list[str]], num_at_once: int
 ) -> Iterator[JobRecord]:
     """Yield how the jobs with these overrides ended, `num_at_once` of them at a time; each is taken when it can start.
 
@@ -101,8 +100,8 @@ def outcomes(
                     yield processes.outcome(handle)
                 except JobProcessLost as lost:
                     if not signals:
-                        run_id = run_id_of(job.directory.sweep_id, overrides)
-                        yield record_job(job.directory, run_id, overrides, "failed", str(lost), lost.output)
+                        run_id = run_id_of(directory.sweep_id, overrides)
+                        yield record_job(directory, run_id, overrides, "failed", str(lost), lost.output)
     if signals:
         raise Interrupted(f"by {signal.Signals(signals[0]).name}")
 

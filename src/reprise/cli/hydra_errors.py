@@ -11,7 +11,7 @@ from reprise.errors import InputError
 from reprise.text.suggestions import instead
 
 
-def explain(error: Exception, config_dir: Path | None = None) -> InputError:
+def as_input_error(error: Exception, config_dir: Path | None = None) -> InputError:
     """Return the error as one message for the person who typed it."""
     if isinstance(error, UnicodeDecodeError) and config_dir is not None:
         for path in sorted(config_dir.rglob("*.yaml")):
@@ -31,7 +31,7 @@ def explain(error: Exception, config_dir: Path | None = None) -> InputError:
         mark = error.problem_mark
         return InputError(f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: not YAML: {error.problem}")
     if isinstance(error, HydraException) and not str(error) and isinstance(error.__cause__, Exception):
-        return explain(error.__cause__, config_dir)  # an interpolation that is none makes Hydra speechless
+        return as_input_error(error.__cause__, config_dir)  # an interpolation that is none makes Hydra speechless
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return InputError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}")
     told = re.split(r"\nSee https|\n+Config search path", str(error))[0].strip()
