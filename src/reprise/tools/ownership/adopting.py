@@ -19,17 +19,7 @@ from reprise.tools.ownership.halves import ENGINE, PYPROJECT, RECORD
 from reprise.tools.ownership.identity import Identity, identify
 from reprise.tools.ownership.pyproject import FIRST_VERSION, read_pyproject, required_names, with_identity
 from reprise.tools.ownership.record import Record, recorded_files
-from reprise.tools.ownership.work_tree import (
-    Entry,
-    File,
-    Repository,
-    Target,
-    apply,
-    clone_at,
-    listed,
-    refuse_uncommitted,
-    text_file,
-)
+from reprise.tools.ownership.work_tree import Entry, File, Repository, Target, clone_at, listed, text_file
 
 EXAMPLES = "src/project/examples.yaml"
 """In the template: which files belong to which worked example."""
@@ -51,11 +41,10 @@ class Adoption:
         identity, root = self.identity, self.repository.path
         removed = sorted(path for path, file in self.target.items() if file is None)
         written = sorted(path for path, file in self.target.items() if file is not None)
-        author = f"{identity.author} <{identity.email}>" if identity.email else identity.author
         return "\n".join(
             [
                 f"{root} becomes the project {identity.name} {FIRST_VERSION}:",
-                f"  author    {author}",
+                f"  author    {identity.author}" + (f" <{identity.email}>" if identity.email else ""),
                 f"  licence   {identity.license or 'none chosen (--license MIT), so nobody else may use it'}",
                 f"  package   src/{identity.package}, tests in tests/{identity.package}",
                 f"  examples  {', '.join(self.kept) or 'none; experiment=base trains a small model to start with'}",
@@ -67,7 +56,7 @@ class Adoption:
 
     def carry_out(self) -> None:
         # pyproject.toml last: `uv run` then finds the package that it names.
-        apply(self.repository.path, self.target, last=(PYPROJECT,))
+        self.repository.apply(self.target, last=(PYPROJECT,))
 
 
 def plan_adoption(
@@ -103,7 +92,7 @@ def plan_adoption(
         pyproject=values,
     ).file()
     target = {path: file for path, file in target.items() if file is not None or path in tree}
-    refuse_uncommitted(repository, target, "adoption")
+    repository.refuse_uncommitted(target, "adoption")
     return Adoption(repository, identity, tuple(keep), target)
 
 
@@ -188,43 +177,32 @@ def _with_targets(file: File, gone: Collection[str]) -> File:
 
 
 def _own_documents(identity: Identity) -> dict[str, File | None]:
-    holder, year = identity.author, datetime.datetime.now(datetime.UTC).year
-    readme = string.Template((_STARTER / "README.md").read_text(encoding="utf-8"))
-    citation = {
-        "cff-version": "1.2.0",
-        "message": "If you use this software, please cite it as below.",
-        "title": identity.name,
-        "type": "software",
+    values = {
+        "name": identity.name,
+        "package": identity.package,
         "version": FIRST_VERSION,
-        **({"license": identity.license} if identity.license else {}),
-        "authors": [{"name": holder, **({"email": identity.email} if identity.email else {})}],
-        "references": [
-            {
-                "type": "software",
-                "title": "Reprise",
-                "version": reprise.__version__,
-                "authors": [{"name": "The Reprise authors"}],
-            }
-        ],
+        "engine": reprise.__version__,
+        "authors": json.dumps([identity.author_fields], ensure_ascii=False),  # JSON is YAML too
     }
-    license_file = None
+    documents = {
+        name: string.Template((_STARTER / name).read_text(encoding="utf-8")).substitute(values)
+        for name in ("README.md", "CHANGELOG.md", "CITATION.cff")
+    }
+    if identity.license:
+        documents["CITATION.cff"] += f'license: "{identity.license}"\n'
+    license_file, year = None, datetime.datetime.now(datetime.UTC).year
     if identity.license == "MIT":
         terms = (Path(reprise.__file__).parent / "LICENSE").read_text(encoding="utf-8")
-        license_file = text_file(re.sub(r"Copyright \(c\) .*", lambda _: f"Copyright (c) {year} {holder}", terms))
+        license_file = text_file(
+            re.sub(r"Copyright \(c\) .*", lambda _: f"Copyright (c) {year} {identity.author}", terms)
+        )
     elif identity.license:
         license_file = text_file(
-            f"Copyright (c) {year} {holder}\n\nSPDX-License-Identifier: {identity.license}\n\n"
+            f"Copyright (c) {year} {identity.author}\n\nSPDX-License-Identifier: {identity.license}\n\n"
             f"The terms: https://spdx.org/licenses/{identity.license}.html\n"
             "Put their full text here before you publish.\n"
         )
-    return {
-        "README.md": text_file(readme.substitute(name=identity.name, package=identity.package)),
-        "CHANGELOG.md": text_file(
-            f"# Changelog\n\n## {FIRST_VERSION}, unreleased\n\n- Started from Reprise {reprise.__version__}.\n"
-        ),
-        "CITATION.cff": text_file(yaml.safe_dump(citation, sort_keys=False, allow_unicode=True, width=120)),
-        "LICENSE": license_file,
-    }
+    return {**{name: text_file(text) for name, text in documents.items()}, "LICENSE": license_file}
 
 
 def address_of_template(address: str | None) -> str | None:

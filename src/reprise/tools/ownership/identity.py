@@ -30,6 +30,11 @@ class Identity:
     license: str | None
     """An SPDX identifier; None: none chosen, nobody else may use it."""
 
+    @property
+    def author_fields(self) -> dict[str, str]:
+        """The author as `pyproject.toml` and `CITATION.cff` have it."""
+        return {"name": self.author, **({"email": self.email} if self.email else {})}
+
 
 def identify(
     repository: Repository, name: str, requirements: Collection[str], author: str | None, license_id: str | None

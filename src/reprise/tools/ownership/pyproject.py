@@ -56,9 +56,7 @@ def with_identity(file: File, identity: Identity) -> File:
     project["name"], project["version"] = identity.name, FIRST_VERSION
     project["description"] = f"{identity.name}: PyTorch experiments."
     author = tomlkit.inline_table()
-    author["name"] = identity.author
-    if identity.email:
-        author["email"] = identity.email
+    author.update(identity.author_fields)
     authors = tomlkit.array()
     authors.append(author)
     project["authors"] = authors

@@ -5,7 +5,7 @@ It is committed, so that it also serves a copy that shares no history with the t
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from reprise.errors import InputError
@@ -31,14 +31,7 @@ class Record:
     """The template's `pyproject.toml`."""
 
     def file(self) -> File:
-        values = {
-            "about": _ABOUT,
-            "version": self.version,
-            "commit": self.commit,
-            "template": self.template,
-            "pyproject": self.pyproject,
-            "files": dict(sorted(self.files.items())),
-        }
+        values = {"about": _ABOUT, **asdict(self), "files": dict(sorted(self.files.items()))}
         return text_file(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -20,16 +20,7 @@ from reprise.tools.ownership.adopting import EXAMPLES, address_of_template
 from reprise.tools.ownership.halves import PYPROJECT, RECORD, is_engine, is_shared
 from reprise.tools.ownership.pyproject import merged, read_pyproject
 from reprise.tools.ownership.record import Record, read_record, recorded_files
-from reprise.tools.ownership.work_tree import (
-    Entry,
-    File,
-    Repository,
-    Target,
-    apply,
-    clone_at,
-    listed,
-    refuse_uncommitted,
-)
+from reprise.tools.ownership.work_tree import Entry, File, Repository, Target, clone_at, listed
 
 _VERSION_FILE = "src/reprise/__init__.py"
 _LOCK_SCRIPT = "scripts/lock"
@@ -92,7 +83,7 @@ class Update:
             Failure: if the locks cannot be renewed; all else is done then.
         """
         root = self.repository.path
-        apply(root, {path: file for path, file in self.target.items() if path == PYPROJECT})
+        self.repository.apply({path: file for path, file in self.target.items() if path == PYPROJECT})
         failure = None
         left = "Look at it with `git status`, run `uv run pytest -n auto`, then commit it."
         if PYPROJECT in self.target and self.can_lock:
@@ -103,7 +94,9 @@ class Update:
             for module in list(sys.modules.values())
             if (place := getattr(module, "__file__", None))
         }
-        apply(root, self.target, last={path for path in self.target if str((root / path).resolve()) in loaded})
+        self.repository.apply(
+            self.target, last={path for path in self.target if str((root / path).resolve()) in loaded}
+        )
         if failure is not None:
             raise Failure(f"The engine is updated, but {_LOCK_SCRIPT} failed: {failure}\nRun it again. {left}")
         if PYPROJECT in self.target and not self.can_lock:
@@ -174,7 +167,7 @@ def _plan(repository: Repository, ours: dict[str, Entry], before: Record, fetche
     )
     if target or replace(after, commit=None) != replace(before, commit=None):
         target[RECORD] = after.file()
-    refuse_uncommitted(repository, target, "update")
+    repository.refuse_uncommitted(target, "update")
     return Update(
         repository=repository,
         source=without_credentials(source) or source,
@@ -204,8 +197,8 @@ def _fetch(scratch: Path, root: Path, source: str, ref: str) -> Repository:
         raise InputError(f"expected an address and a branch, tag or commit, got {source!r} and {ref!r}")
     local = Path(os.path.expanduser(source))
     place = str((root / local).resolve()) if (root / local).exists() else source
-    Repository(scratch).git("init", "--quiet", "--bare")
     fetched = Repository(scratch)
+    fetched.git("init", "--quiet", "--bare")
     fetched.git("remote", "add", "origin", place)
     try:
         fetched.git("fetch", "--quiet", "--no-tags", "--update-shallow", "origin", f"+{ref}:refs/fetched")

@@ -5,6 +5,7 @@ target wants it, and the same command again completes it; anything else is a use
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Mapping
@@ -106,6 +107,46 @@ class Repository:
             position = end + size + 2
         return found
 
+    def refuse_uncommitted(self, target: Target, command: str) -> None:
+        """Check that the work tree differs from the last commit by nothing but a part of the target.
+
+        Raises:
+            InputError: naming the files that a user changed and did not commit.
+        """
+        status = self.git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
+        changed = {line[3:].decode(errors="surrogateescape") for line in status.split(b"\0")[:-1]}
+        head = self.tree("HEAD")
+        # Git does not list what it ignores, and that must not be overwritten either.
+        changed |= {path for path in target if path not in head and (self.path / path).exists()}
+        wrong = sorted(path for path in changed.difference(LOCKS) if not _is_reached(self.path, path, target))
+        if wrong:
+            raise InputError(
+                f"{listed(wrong)}: not committed. Commit or remove what is yours first; what is left of an interrupted "
+                f"{command} with other arguments goes with `git stash --include-untracked`."
+            )
+        for path in target:
+            for parent in list((self.path / path).parents)[: path.count("/")]:
+                if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
+                    raise InputError(f"{parent}: expected a directory, for {path}")
+
+    def apply(self, target: Target, last: Collection[str] = ()) -> None:
+        """Turn the work tree into the target, file by file; those in `last` at the end."""
+        for path in sorted(target, key=lambda path: (path in last, path)):
+            wanted, file = target[path], self.path / path
+            if wanted is None:
+                file.unlink(missing_ok=True)
+                continue
+            file.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in file.parent.glob(f".{file.name}.*.tmp"):
+                leftover.unlink()
+            if not file.is_file() or file.read_bytes() != wanted.content:
+                with atomic_file(file) as stream:
+                    stream.write(wanted.content)
+            mode = file.stat().st_mode & 0o777
+            file.chmod(mode | (mode & 0o444) >> 2 if wanted.is_executable else mode & ~0o111)
+        for path in sorted((path for path, wanted in target.items() if wanted is None), reverse=True):
+            _remove_empty(self.path, (self.path / path).parent)
+
 
 def clone_at(path: Path) -> Repository:
     """Return the repository whose work tree is exactly `path`.
@@ -126,29 +167,6 @@ def clone_at(path: Path) -> Repository:
     return repository
 
 
-def refuse_uncommitted(repository: Repository, target: Target, command: str) -> None:
-    """Check that the work tree differs from the last commit by nothing but a part of the target.
-
-    Raises:
-        InputError: naming the files that a user changed and did not commit.
-    """
-    status = repository.git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
-    changed = {line[3:].decode(errors="surrogateescape") for line in status.split(b"\0")[:-1]}
-    head = repository.tree("HEAD")
-    # Git does not list what it ignores, and that must not be overwritten either.
-    changed |= {path for path in target if path not in head and (repository.path / path).exists()}
-    wrong = sorted(path for path in changed.difference(LOCKS) if not _is_reached(repository.path, path, target))
-    if wrong:
-        raise InputError(
-            f"{listed(wrong)}: not committed. Commit or remove what is yours first; what is left of an interrupted "
-            f"{command} with other arguments goes with `git stash --include-untracked`."
-        )
-    for path in target:
-        for parent in list((repository.path / path).parents)[: path.count("/")]:
-            if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
-                raise InputError(f"{parent}: expected a directory, for {path}")
-
-
 def _is_reached(root: Path, path: str, target: Target) -> bool:
     if path not in target:
         return _interrupted_write_of(path) in target
@@ -160,29 +178,8 @@ def _is_reached(root: Path, path: str, target: Target) -> bool:
 
 def _interrupted_write_of(path: str) -> str | None:
     """Return the file that a temporary file of `atomic_file` was to become."""
-    folder, slash, name = path.rpartition("/")
-    if name.startswith(".") and name.endswith(".tmp") and name.count(".") >= 3:
-        return f"{folder}{slash}{name[1:].removesuffix('.tmp').rpartition('.')[0]}"
-    return None
-
-
-def apply(root: Path, target: Target, last: Collection[str] = ()) -> None:
-    """Turn the work tree into the target, file by file; those in `last` at the end."""
-    for path in sorted(target, key=lambda path: (path in last, path)):
-        wanted, file = target[path], root / path
-        if wanted is None:
-            file.unlink(missing_ok=True)
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in file.parent.glob(f".{file.name}.*.tmp"):
-            leftover.unlink()
-        if not file.is_file() or file.read_bytes() != wanted.content:
-            with atomic_file(file) as stream:
-                stream.write(wanted.content)
-        mode = file.stat().st_mode & 0o777
-        file.chmod(mode | (mode & 0o444) >> 2 if wanted.is_executable else mode & ~0o111)
-    for path in sorted((path for path, wanted in target.items() if wanted is None), reverse=True):
-        _remove_empty(root, (root / path).parent)
+    match = re.fullmatch(r"(.*/)?\.([^/]+)\.\w+\.tmp", path)
+    return match and f"{match[1] or ''}{match[2]}"
 
 
 def _remove_empty(root: Path, folder: Path) -> None:
