@@ -23,7 +23,7 @@ def main() -> None:
         "--trust-code", action="store_true", help="run code.patch although it was not made in this clone"
     )
     options = parser.parse_args()
-    from reprise.tools.reproduction.reproduce import reproduce
+    from reprise.tools.reproduction.repeat import reproduce
 
     verdict = reproduce(
         options.run_dir,

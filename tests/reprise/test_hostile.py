@@ -33,7 +33,7 @@ from reprise.tools.compare import print_comparison
 from reprise.tools.evaluate import evaluate_run
 from reprise.tools.model_card import write_model_card
 from reprise.tools.report import report_runs
-from reprise.tools.reproduction.reproduce import reproduce
+from reprise.tools.reproduction.repeat import reproduce
 
 REFUSALS = (InputError, Different, Failure)
 READERS: dict[str, Callable[[Path], object]] = {

@@ -27,7 +27,7 @@ from reprise.config.composed import Composed
 from reprise.errors import InputError
 from reprise.runs.run_directory import RunDirectory
 from reprise.runs.train import train
-from reprise.tools.reproduction.reproduce import reproduce
+from reprise.tools.reproduction.repeat import reproduce
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from traced_runs import (
 )
 
 from reprise.files.content_hash import content_hash
-from reprise.tools.reproduction.reproduce import judge
+from reprise.tools.reproduction.verdict import judge
 
 
 def test_repeat_with_the_same_bits_is_bit_identical(reference: Traced, again: Again) -> None:

@@ -23,7 +23,7 @@ from traced_runs import (
 
 from reprise.cli.resuming import resume
 from reprise.runs.run_directory import RunDirectory
-from reprise.tools.reproduction.reproduce import judge
+from reprise.tools.reproduction.verdict import judge
 from reprise.training.loading import Batches
 
 

@@ -20,7 +20,7 @@ from reprise.runs.train import train
 from reprise.tools.audit import audit
 from reprise.tools.compare import compare_runs
 from reprise.tools.reproduction.recorded_code import find_clone, is_commit_here
-from reprise.tools.reproduction.reproduce import reproduce
+from reprise.tools.reproduction.repeat import reproduce
 
 HERE = Path(__file__).parent
 TRUSTED = ["recorded_parts"]

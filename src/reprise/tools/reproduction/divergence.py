@@ -37,7 +37,7 @@ def find_divergence(recorded: RunDirectory, repeated: RunDirectory, steps: int |
         InputError: if a file of them is damaged.
     """
     first, second = (list(_entries(run, steps)) for run in (recorded, repeated))
-    lines = [_line(a, b) for a, b in zip_longest(first, second) if a is None or b is None or _differ(a, b)]
+    lines = [line for a, b in zip_longest(first, second) if (line := _line(a, b)) is not None]
     before = [a.step for a, b in zip(first, second, strict=False) if not lines or a.step < lines[0].step]
     results: list[str] = []
     compared: list[str] = []
@@ -46,7 +46,7 @@ def find_divergence(recorded: RunDirectory, repeated: RunDirectory, steps: int |
         if all(file.exists() for file in files):
             compared.append(name)
             results += comparison(*files)
-    initial = [_initial_weights(run) for run in (recorded, repeated)]
+    initial = [text_at(read_object(run.provenance), "model", "initial_sha256") for run in (recorded, repeated)]
     return Findings(
         num_lines=len(first),
         lines=tuple(lines),
@@ -68,19 +68,19 @@ def _entries(run: RunDirectory, steps: int | None) -> Iterator[MetricEntry]:
         raise InputError(f"{run.metrics_log}: not the metrics of a run: {error}") from None
 
 
-def _differ(a: MetricEntry, b: MetricEntry) -> bool:
-    return (a.epoch, a.step, a.metrics) != (b.epoch, b.step, b.metrics)
+def _place(entry: MetricEntry | None) -> tuple[int, int] | None:
+    return None if entry is None else (entry.step, entry.epoch)
 
 
-def _line(a: MetricEntry | None, b: MetricEntry | None) -> LineDifference:
-    if a is None or b is None or (a.epoch, a.step) != (b.epoch, b.step):
-        entry = min((e for e in (a, b) if e is not None), key=lambda e: e.step)
-        names = tuple(entry.metrics) or ("",)
-        first, second = ((e.metrics if e is entry else {}) for e in (a, b))
-    else:
-        entry, first, second = a, a.metrics, b.metrics
-        names = tuple(name for name in {**first, **second} if first.get(name) != second.get(name))
-    return LineDifference(entry.step, names[0], first.get(names[0]), second.get(names[0]), names)
+def _line(a: MetricEntry | None, b: MetricEntry | None) -> LineDifference | None:
+    """Return in what two lines differ; of lines of two places the later one counts as missing."""
+    place = min(found for entry in (a, b) if (found := _place(entry)) is not None)
+    first, second = ({} if e is None or _place(e) != place else e.metrics for e in (a, b))
+    names = tuple(name for name in {**first, **second} if first.get(name) != second.get(name))
+    if not names and _place(a) == _place(b):
+        return None
+    name = names[0] if names else ""
+    return LineDifference(place[0], name, first.get(name), second.get(name), names)
 
 
 def _compare_checkpoints(recorded: RunDirectory, repeated: RunDirectory) -> Iterator[CheckpointComparison]:
@@ -166,9 +166,3 @@ _RESULTS: dict[str, Callable[[Path, Path], Iterator[str]]] = {
     "metrics": _metrics,
     "export": _export,
 }
-
-
-def _initial_weights(run: RunDirectory) -> Any:
-    if not run.provenance.exists():
-        return None
-    return text_at(read_object(run.provenance), "model", "initial_sha256")

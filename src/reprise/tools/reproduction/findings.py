@@ -75,16 +75,6 @@ class Findings:
         return min(steps, default=None)
 
     @property
-    def weights_part_by(self) -> int | None:
-        """Return the first step at which the weights are known to differ; 0 for the initial ones."""
-        if self.initial_weights_differ:
-            return 0
-        steps = [c.step for c in self.checkpoints if c.tensors] + [step for step in self.traced[1:] if step is not None]
-        # A loss or gradient of other bits comes from weights of other bits, or leads to them.
-        steps += [line.step for line in self.lines[:1] if steps]
-        return min(steps, default=None)
-
-    @property
     def weights_differ(self) -> bool:
         at_a_step = self.traced[1] is not None or any(not checkpoint.is_equal for checkpoint in self.checkpoints)
         return self.initial_weights_differ or at_a_step

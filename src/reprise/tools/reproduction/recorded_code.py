@@ -57,10 +57,7 @@ def checked_out(clone: Path, commit: object, patch: Path | None) -> Iterator[Pat
             # Hooks of the user are about the user's own checkouts.
             _git(clone, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", str(worktree), str(commit))
             if patch is not None:
-                try:
-                    _git(worktree, "apply", "--whitespace=nowarn", str(patch.resolve()))
-                except subprocess.CalledProcessError as error:
-                    raise InputError(f"{patch} does not fit the recorded commit: {_said(error)}") from None
+                _apply(patch, worktree)
             yield worktree
         finally:
             if worktree.exists():
@@ -83,10 +80,7 @@ def changed_files(clone: Path, commit: str, patch: Path | None) -> list[str]:
         }
         _git(clone, "read-tree", commit, variables=own)
         if patch is not None:
-            try:
-                _git(clone, "apply", "--cached", "--whitespace=nowarn", str(patch.resolve()), variables=own)
-            except subprocess.CalledProcessError as error:
-                raise InputError(f"{patch} does not fit the recorded commit: {_said(error)}") from None
+            _apply(patch, clone, "--cached", variables=own)
         recorded = _git(clone, "write-tree", variables=own).decode().strip()
         _git(clone, "read-tree", "HEAD", variables=own)
         _git(clone, "add", "--update", variables=own)
@@ -104,12 +98,15 @@ def patched_files(clone: Path, patch: Path) -> list[str]:
     return [line.split("\t", 2)[2] for line in names.split("\0") if line.count("\t") >= 2]
 
 
+def _apply(patch: Path, directory: Path, *options: str, variables: Mapping[str, str] | None = None) -> None:
+    try:
+        _git(directory, "apply", *options, "--whitespace=nowarn", str(patch.resolve()), variables=variables)
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip()
+        raise InputError(f"{patch} does not fit the recorded commit: {said}") from None
+
+
 def _git(directory: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> bytes:
     environment = {**os.environ, **(variables or {})}
     command = ["git", "-C", str(directory), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, timeout=600, check=True).stdout
-
-
-def _said(error: subprocess.CalledProcessError) -> str:
-    said: str = error.stderr.decode(errors="replace").strip()
-    return said

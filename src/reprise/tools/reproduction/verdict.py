@@ -1,10 +1,18 @@
-"""What a comparison of two runs comes to, and the text that says it: how they differ, and the likeliest causes."""
+"""Compares a run with its repeat: how they differ, the likeliest causes, and the text that says both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reprise.tools.reproduction.fact_causes import Cause
+from reprise.files.differences import Difference
+from reprise.runs.run_directory import RunDirectory
+from reprise.text.numbers import count
+from reprise.tools.reproduction.causes import Cause, explain, is_worth_a_second_repeat
+from reprise.tools.reproduction.divergence import find_divergence
+from reprise.tools.reproduction.facts import candidates, differing_facts, differing_splits
 from reprise.tools.reproduction.findings import CheckpointComparison, Findings, LineDifference, value_text
+
+Repeat = Callable[[int | None], RunDirectory]
+"""Trains the run again for so many optimizer steps, or for all, and returns the new run."""
 
 _MAX_SHOWN = 10
 
@@ -62,7 +70,7 @@ class Verdict:
         if findings.lines:
             lines += _metric_line(findings.lines[0], findings)
         else:
-            lines.append(f"metrics.jsonl: {_count(findings.num_lines, 'line')}, all equal")
+            lines.append(f"metrics.jsonl: {count(findings.num_lines, 'line')}, all equal")
         for checkpoint in findings.checkpoints:
             lines += _checkpoint(checkpoint)
         if not findings.checkpoints:
@@ -70,7 +78,7 @@ class Verdict:
         elif not findings.lines and findings.weights_differ:
             lines.append("every metric is equal, and the weights are not: the difference is too small to show in them")
         if findings.weights_differ and not findings.initial_weights_differ:
-            equal, first = findings.weights_equal_up_to, findings.weights_part_by
+            equal, first = findings.weights_equal_up_to, findings.first_step
             at = f"in step {first}" if first == equal + 1 else f"after step {equal}, by step {first} at the latest"
             lines.append(f"the weights part {at}")
         lines += findings.results[:_MAX_SHOWN]
@@ -83,10 +91,51 @@ class Verdict:
         return lines
 
 
+def judge(
+    recorded: RunDirectory,
+    repeated: RunDirectory,
+    steps: int | None = None,
+    repeat: Repeat | None = None,
+    code: Sequence[Difference] = (),
+    notes: Sequence[str] = (),
+) -> Verdict:
+    """Compare a run with its repeat and explain what differs.
+
+    `steps`: how far the repeat went; None if to the end. `repeat` makes a second one where it is needed to see whether
+    the first is repeatable at all. `code`: in what the code is known to differ.
+    """
+    findings = find_divergence(recorded, repeated, steps, is_complete=steps is None)
+    facts = [*code, *differing_facts(recorded, repeated)]
+    causes = explain(findings, facts)
+    is_prefix = steps is not None
+    if findings.are_equal:
+        return Verdict(findings, harmless=causes, notes=notes, is_prefix=is_prefix)
+    disagreement: list[str] | None = None
+    if repeat is not None and is_worth_a_second_repeat(causes):
+        enough = steps if findings.first_step is None else max(1, findings.first_step)
+        # Where no metric shows the difference, only the weights at the end can.
+        second_steps = enough if findings.lines or findings.initial_weights_differ else steps
+        disagreement = _disagreement(repeated, repeat(second_steps), second_steps)
+    possible = candidates(recorded, disagreement or ())
+    if disagreement:
+        causes = explain(findings, [*facts, Difference("repeats", "; ".join(disagreement), "; ".join(possible))])
+    agree = None if disagreement is None else not disagreement
+    return Verdict(findings, causes, possible, agree, notes=notes, is_prefix=is_prefix)
+
+
+def _disagreement(first: RunDirectory, second: RunDirectory, steps: int | None) -> list[str]:
+    found = [f"data split `{name}`" for name in differing_splits(first, second)]
+    findings = find_divergence(first, second, steps, is_complete=steps is None)
+    if not findings.are_equal:
+        step = findings.first_step
+        found.append("the results" if step is None else f"from step {step} on" if step else "the initial weights")
+    return found
+
+
 def _metric_line(line: LineDifference, findings: Findings) -> list[str]:
     others = f" (and {', '.join(line.names[1:4])}{' …' if len(line.names) > 4 else ''})" if line.names[1:] else ""
     return [
-        f"metrics.jsonl: equal up to step {findings.equal_up_to}, {_count(len(findings.lines), 'line')} differ "
+        f"metrics.jsonl: equal up to step {findings.equal_up_to}, {count(len(findings.lines), 'line')} differ "
         f"of {findings.num_lines}; first at step {line.step}, {line.name}{others}",
         f"    recorded {'nothing' if line.recorded is None else value_text(line.recorded)}",
         f"    repeated {'nothing' if line.repeated is None else value_text(line.repeated)}",
@@ -105,7 +154,3 @@ def _checkpoint(checkpoint: CheckpointComparison) -> list[str]:
     if len(checkpoint.tensors) > _MAX_SHOWN:
         lines.append(f"    … and {len(checkpoint.tensors) - _MAX_SHOWN} more")
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,12 +1,12 @@
 """Of several facts that differ, the first named is the one that can explain what differs first."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from reprise.files.differences import Difference
-from reprise.tools.reproduction.explanation import Facts, explain
-from reprise.tools.reproduction.fact_causes import causes_from_facts
+from reprise.tools.reproduction.causes import cause_of, changed_code, explain
 from reprise.tools.reproduction.findings import Findings, LineDifference
 
 GPUS = [{"name": "NVIDIA H200", "memory_bytes": 1}]
@@ -36,7 +36,7 @@ def findings(**changes: Any) -> Findings:
     return Findings(**{**values, "compared_results": (), "initial_weights_differ": False, "traced": (6, 7), **changes})
 
 
-def first(found: Findings, facts: Facts) -> str:
+def first(found: Findings, facts: Sequence[Difference]) -> str:
     return explain(found, facts)[0].sentence
 
 
@@ -56,21 +56,23 @@ def first(found: Findings, facts: Facts) -> str:
     ],
 )
 def test_fact_has_a_sentence(fact: Difference, sentence: str) -> None:
-    assert [cause.sentence for cause in causes_from_facts([fact])] == [sentence]
+    cause = cause_of(fact)
+    assert cause is not None
+    assert cause.sentence == sentence
 
 
 def test_facts_without_a_way_into_a_result_are_no_causes() -> None:
     keys = ("hardware.memory_bytes", "hardware.num_cores", "environment.not_as_locked.torch", "code.branch")
-    assert causes_from_facts([Difference(key, 1, 2) for key in keys]) == []
+    assert [cause_of(Difference(key, 1, 2)) for key in keys] == [None] * len(keys)
 
 
 def test_what_differs_first_decides_which_fact_is_named_first() -> None:
     others = EVERYTHING[1:]
-    assert first(findings(), Facts(provenance=EVERYTHING)) == "torch 2.13 → 2.15"
-    assert first(findings(), Facts(provenance=[*others, DATA])) == "data split `train` has another fingerprint"
-    assert first(findings(), Facts(provenance=[*EVERYTHING, DATA])).startswith("environment variable PYTHONHASHSEED")
+    assert first(findings(), EVERYTHING) == "torch 2.13 → 2.15"
+    assert first(findings(), [*others, DATA]) == "data split `train` has another fingerprint"
+    assert first(findings(), [*EVERYTHING, DATA]).startswith("environment variable PYTHONHASHSEED")
     # Another validation split cannot move the training.
-    validation = Facts(provenance=[*others, VALIDATION_DATA])
+    validation = [*others, VALIDATION_DATA]
     assert first(findings(), validation) == "torch 2.13 → 2.15"
     line = LineDifference(7, "val/loss", 1.0, 2.0, ("val/loss",))
     scores = findings(lines=(line,), traced=(10, None))
@@ -81,20 +83,20 @@ def test_changed_code_is_judged_by_what_it_is_the_code_of() -> None:
     weights = Difference("model.initial_sha256", "a", "b")
     files = ["README.md", "src/reprise/schedules.py", "src/mine/net.py", "src/mine/rows.py"]
     parts = {"src/mine/net.py": "model", "src/mine/rows.py": "data"}
-    code = Facts(provenance=[*EVERYTHING, weights], changed_files=files, parts=parts)
+    code = [*EVERYTHING, weights, *changed_code(files, parts)]
     sentence = first(findings(initial_weights_differ=True), code)
     assert sentence.startswith("the code differs in these files: src/mine/net.py, src/reprise/schedules.py")
     assert "README" not in sentence
     # Code that has nothing to do with data does not make other data.
-    data = Facts(provenance=[DATA], changed_files=["src/reprise/schedules.py"])
+    data = [DATA, *changed_code(["src/reprise/schedules.py"], {})]
     assert first(findings(), data) == "data split `train` has another fingerprint"
-    data = Facts(provenance=[DATA], changed_files=["src/mine/rows.py"], parts=parts)
+    data = [DATA, *changed_code(["src/mine/rows.py"], parts)]
     assert first(findings(), data) == "the code differs in these files: src/mine/rows.py"
 
 
 def test_fact_is_said_once_and_packages_of_no_weight_together() -> None:
     packages = [Difference(f"environment.packages.p{i}", "1", "2") for i in range(9)]
-    sentences = [cause.sentence for cause in explain(findings(), Facts(provenance=[*EVERYTHING, *packages]))]
+    sentences = [cause.sentence for cause in explain(findings(), [*EVERYTHING, *packages])]
     assert sum("AVX2" in sentence for sentence in sentences) == 1
     assert sum("other packages" in sentence for sentence in sentences) == 1
     assert len(sentences) == 9

@@ -1,4 +1,4 @@
-"""Trains a run again from its directory alone, compares the two to the bit, and explains a difference.
+"""Trains a run again from its directory alone, and has the two compared to the bit.
 
 The repeat is a child process with the recorded code, so that nothing of this process shifts it.
 """
@@ -10,23 +10,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import reprise
 from reprise.config import ExperimentConfig
 from reprise.errors import InputError
+from reprise.files.differences import Difference
+from reprise.files.json_values import at
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.metrics_log import last_metrics
-from reprise.runs.provenance import patches_made_in
+from reprise.runs.provenance import patches_made_in, read_provenance
 from reprise.runs.run_directory import RunDirectory, open_run
-from reprise.tools.reproduction.differing_facts import differing_facts, other_splits, provenance_of
-from reprise.tools.reproduction.divergence import find_divergence
-from reprise.tools.reproduction.explanation import candidates, explain, is_worth_a_second_repeat
-from reprise.tools.reproduction.findings import Findings
+from reprise.tools.reproduction.causes import changed_code
+from reprise.tools.reproduction.facts import parts_of
 from reprise.tools.reproduction.recorded_code import (
     changed_files,
     checked_out,
@@ -34,12 +33,8 @@ from reprise.tools.reproduction.recorded_code import (
     is_commit_here,
     patched_files,
 )
-from reprise.tools.reproduction.verdict import Verdict
-from reprise.tools.variants import moves_bits
+from reprise.tools.reproduction.verdict import Verdict, judge
 from reprise.training.ordered_sums import has_order_of_one
-
-Repeat = Callable[[int | None], RunDirectory]
-"""Trains the run again for so many optimizer steps, or for all, and returns the new run."""
 
 
 def reproduce(
@@ -65,7 +60,7 @@ def reproduce(
     """
     recorded = open_run(run_dir)
     config = ExperimentConfig.load(recorded.config)
-    provenance = provenance_of(recorded)
+    provenance = read_provenance(recorded.provenance)
     last_step = _last_step(recorded)
     is_complete = recorded.read_status().get("status") == "completed"
     if steps is not None and steps < 1:
@@ -76,16 +71,19 @@ def reproduce(
     stop = min(steps or last_step, last_step) if is_prefix else None
 
     clone = clone or find_clone()
-    commit, patch = provenance.get("code", {}).get("commit"), _patch(recorded)
-    code: dict[str, Any] = {"unknown_code": _unknown_code(clone, provenance, patch, current_code)}
-    notes = _notes(recorded, config, is_complete, last_step, stop)
+    commit, patch = at(provenance, "code", "commit"), recorded.code_patch if recorded.code_patch.exists() else None
+    unknown = _unknown_code(clone, provenance, patch, current_code)
+    code = [] if unknown is None else [Difference("code.unknown", unknown, None)]
+    notes = _notes(config, provenance, is_complete, last_step, stop)
     with ExitStack() as stack:
-        stack.enter_context(_stoppable())
+        # SIGTERM unwinds like SIGINT, so that nothing is left behind.
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stack.callback(signal.signal, signal.SIGTERM, previous)
         if current_code:
             notes.append(f"the repeat ran the code that lies in {clone}, not the recorded code")
             root = clone
             if is_commit_here(clone, commit):
-                code["changed_files"] = changed_files(clone, commit, patch)
+                code += changed_code(changed_files(clone, commit, patch), parts_of(config))
         else:
             if patch is not None and not (trust_code or _was_made_in(clone, patch)):
                 raise InputError(
@@ -111,54 +109,13 @@ def reproduce(
         return judge(recorded, repeat(stop), stop, repeat, code, notes)
 
 
-def judge(
-    recorded: RunDirectory,
-    repeated: RunDirectory,
-    steps: int | None = None,
-    repeat: Repeat | None = None,
-    code: Mapping[str, Any] | None = None,
-    notes: Sequence[str] = (),
-) -> Verdict:
-    """Compare a run with its repeat and explain what differs.
-
-    `steps`: how far the repeat went; None if to the end. `repeat` makes a second one where it is needed to see whether
-    the first is repeatable at all. `code`: what is known about the code, as keyword arguments of `Facts`.
-    """
-    findings = find_divergence(recorded, repeated, steps, is_complete=steps is None)
-    facts = differing_facts(recorded, repeated, code or {})
-    causes = explain(findings, facts)
-    is_prefix = steps is not None
-    if findings.are_equal:
-        return Verdict(findings, harmless=causes, notes=notes, is_prefix=is_prefix)
-    disagreement: list[str] | None = None
-    if repeat is not None and is_worth_a_second_repeat(causes):
-        enough = steps if findings.first_step is None else max(1, findings.first_step)
-        # Where no metric shows the difference, only the weights at the end can.
-        second_steps = enough if findings.lines or findings.initial_weights_differ else steps
-        disagreement = _disagreement(repeated, repeat(second_steps), second_steps)
-        facts = differing_facts(recorded, repeated, {**(code or {}), "disagreement": disagreement})
-        causes = explain(findings, facts)
-    agree = None if disagreement is None else not disagreement
-    return Verdict(findings, causes, candidates(facts), agree, notes=notes, is_prefix=is_prefix)
-
-
-def _disagreement(first: RunDirectory, second: RunDirectory, steps: int | None) -> list[str]:
-    found = [f"data split `{name}`" for name in other_splits(provenance_of(first), provenance_of(second))]
-    findings: Findings = find_divergence(first, second, steps, is_complete=steps is None)
-    if not findings.are_equal:
-        step = findings.first_step
-        at = "the results" if step is None else "the initial weights" if step == 0 else f"from step {step} on"
-        found.append(at)
-    return found
-
-
-def _patch(run: RunDirectory) -> Path | None:
-    return run.code_patch if run.code_patch.exists() else None
-
-
 def _was_made_in(clone: Path, patch: Path) -> bool:
     known = patches_made_in(clone)
-    return known is not None and (known / hashlib.sha256(patch.read_bytes()).hexdigest()).is_file()
+    return known is not None and (known / _sha256(patch)).is_file()
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _last_step(run: RunDirectory) -> int:
@@ -178,54 +135,32 @@ def _unknown_code(clone: Path, provenance: Mapping[str, Any], patch: Path | None
     expected = recorded.get("patch_sha256")
     if patch is None and (expected is not None or (recorded.get("dirty") and "patch_sha256" not in recorded)):
         return "the recorded code had uncommitted changes, and there is no code.patch that holds them"
-    if patch is not None and expected not in (None, hashlib.sha256(patch.read_bytes()).hexdigest()):
+    if patch is not None and expected not in (None, _sha256(patch)):
         return "code.patch is not the one that was recorded, so that the code may differ"
     return None
 
 
 def _notes(
-    run: RunDirectory, config: ExperimentConfig, is_complete: bool, last_step: int, stop: int | None
+    config: ExperimentConfig,
+    provenance: Mapping[str, Any],
+    is_complete: bool,
+    last_step: int,
+    stop: int | None,
 ) -> list[str]:
     notes = []
     if not is_complete:
         notes.append(f"the run is not complete; what is there, up to step {last_step}, was compared")
-    if stop is not None and is_complete:
+    elif stop is not None:
         notes.append(f"only the first {stop} of {last_step} steps were compared")
-    num_processes, training = provenance_of(run).get("hardware", {}).get("num_processes") or 1, config.training
+    num_processes, training = at(provenance, "hardware", "num_processes") or 1, config.training
     if num_processes > 1:
         same = has_order_of_one(num_processes, training.num_microbatches or 0, training.parallel, training.reduction)
+        other = "another order; for the same bits give the card's command, with torchrun, and compare the two runs"
         notes.append(
             f"{num_processes} processes shared the run, and one has repeated it, which sums gradients in "
-            + (
-                "the same order"
-                if same
-                else "another order; for the same bits give the card's command, with torchrun, and compare the two runs"
-            )
+            f"{'the same order' if same else other}"
         )
-    for attempt in run.read_status().get("attempts", ())[1:]:
-        changes = [c for c in attempt["changes"] if moves_bits(c["key"])]
-        if changes and attempt["from_step"]:
-            told = ", ".join(f"{c['key']} {c['from']!r} → {c['to']!r}" for c in changes)
-            notes.append(
-                f"the run was extended at step {attempt['from_step']} ({told}); the repeat has the final config from "
-                "the start, and cannot be bit-identical where a change acts on earlier steps, as the length does on "
-                "most schedules"
-            )
     return notes
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM unwind like SIGINT, so that nothing is left behind."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _train_again(
