@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reprise.text.numbers import count, figure, is_rate
@@ -54,7 +54,7 @@ def run_rows(comparison: Comparison) -> list[Row]:
             "variant": variant.label,
             "run": str(run.path),
             "status": run.state,
-            "counted": "yes" if run is variant.counted.get(run.repetition) else "no",
+            "counted": "yes" if variant.why_not_counted(run) is None else "no",
             "seed": run.repetition.seed,
             **({"data.fold": run.repetition.fold} if _has_folds(comparison) else {}),
             **_config(variant, comparison),
@@ -85,17 +85,28 @@ def spread(summary: MeanInterval | None, metric: str, *, num_expected: int | Non
     return text + unit + ("" if num_expected in (None, summary.num) else f" (n = {summary.num})")
 
 
-def _summary(comparison: Comparison) -> str:
+def single_figures(values: Mapping[str, float], metrics: Iterable[str]) -> list[str]:
+    """Return each of these metrics of one run, as `spread` gives that of several."""
+    return [
+        spread(MeanInterval(values[name], None, 1, None, None), name) if name in values else _NOTHING
+        for name in metrics
+    ]
+
+
+def totals(comparison: Comparison) -> str:
+    """Return how many runs and variants there are, without a full stop."""
     num_runs = sum(len(variant.runs) for variant in comparison.variants)
     num_counted = sum(len(variant.counted) for variant in comparison.variants)
     variants = count(len(comparison.variants), "variant")
-    sentences = [f"{count(num_runs, 'run')}, {num_counted:,} counted, in {variants}; runs of one differ in the seed."]
+    return f"{count(num_runs, 'run')}, {num_counted:,} counted, in {variants}"
+
+
+def _summary(comparison: Comparison) -> str:
+    text = f"{totals(comparison)}; runs of one differ in the seed."
     if comparison.metric is None:
-        return f"{sentences[0]} No run has come to its figures yet."
+        return f"{text} No run has come to its figures yet."
     best = "lowest" if comparison.mode == "min" else "highest"
-    return (
-        f"{sentences[0]} Sorted by {comparison.metric}, {best} first. ± is the standard deviation over seeds (n − 1)."
-    )
+    return f"{text} Sorted by {comparison.metric}, {best} first. ± is the standard deviation over seeds (n − 1)."
 
 
 def _variants(comparison: Comparison) -> TableBlock:
@@ -151,12 +162,7 @@ def _runs(comparison: Comparison) -> TableBlock:
             config_text(run.repetition.seed),
             *(config_text(run.repetition.fold) for _ in folds),
             str(run.path),
-            *(
-                spread(MeanInterval(run.metrics[metric], None, 1, None, None), metric)
-                if metric in run.metrics
-                else _NOTHING
-                for metric in comparison.metrics
-            ),
+            *single_figures(run.metrics, comparison.metrics),
         ]
         for variant in comparison.variants
         for run in sorted(variant.runs, key=_by_repetition)
@@ -169,10 +175,7 @@ def _not_counted(comparison: Comparison, *, lists_runs: bool) -> list[Block]:
     rows = []
     for variant in comparison.variants:
         for run in variant.runs:
-            why = run.why_not_counted
-            if why is None and run is not variant.counted[run.repetition]:
-                why = f"a later run has the same seed: {variant.counted[run.repetition].run_id}"
-            if why is not None:
+            if (why := variant.why_not_counted(run)) is not None:
                 rows.append([str(run.path), variant.label, config_text(run.repetition.seed), why])
     if not rows:
         return []

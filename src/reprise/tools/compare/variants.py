@@ -32,10 +32,11 @@ class Variant:
         complete = [run for run in self.runs if run.why_not_counted is None]
         return {run.repetition: run for run in sorted(complete, key=lambda run: (run.started, run.run_id))}
 
-    @property
-    def superseded(self) -> list[RunRecord]:
-        """Complete runs that do not count because a later one has the same seed."""
-        return [run for run in self.runs if run.why_not_counted is None and run is not self.counted[run.repetition]]
+    def why_not_counted(self, run: RunRecord) -> str | None:
+        """Return why one of the runs has no part in any mean; None if it has."""
+        if run.why_not_counted is not None or run is (later := self.counted[run.repetition]):
+            return run.why_not_counted
+        return f"a later run has the same seed: {later.run_id}"
 
     def value(self, key: str) -> Any:
         return self.runs[0].flat_config.get(key, ABSENT)

@@ -7,8 +7,9 @@ from typing import Any
 from reprise.errors import InputError
 from reprise.files.json_values import list_at, mapping_at, mappings_at, text_at
 from reprise.runs.metrics_log import read_metrics
-from reprise.text.numbers import count, is_rate
+from reprise.text.numbers import is_rate
 from reprise.tools.compare.runs import RunRecord
+from reprise.tools.compare.tables import totals
 from reprise.tools.compare.variants import Comparison, Variant
 from reprise.tools.report.curves import curves
 from reprise.tools.variants import ABSENT
@@ -54,9 +55,7 @@ def contents(comparison: Comparison, title: str, warnings: Sequence[str]) -> dic
 
 
 def _summary(comparison: Comparison) -> str:
-    num_runs = sum(len(variant.runs) for variant in comparison.variants)
-    num_counted = sum(len(variant.counted) for variant in comparison.variants)
-    text = f"{count(num_runs, 'run')}, {num_counted:,} counted, in {count(len(comparison.variants), 'variant')}."
+    text = f"{totals(comparison)}."
     if comparison.metric is None:
         return f"{text} No run has come to its figures yet."
     return f"{text} The best has the {'lowest' if comparison.mode == 'min' else 'highest'} {comparison.metric}."
@@ -81,17 +80,14 @@ def _variant(variant: Variant, comparison: Comparison) -> dict[str, Any]:
 
 
 def _run(run: RunRecord, variant: Variant, common: Mapping[str, Any]) -> dict[str, Any]:
-    why = run.why_not_counted
-    is_counted = why is None and variant.counted[run.repetition] is run
-    if why is None and not is_counted:
-        why = f"a later run has the same seed: {variant.counted[run.repetition].run_id}"
+    why = variant.why_not_counted(run)
     return {
         "id": run.run_id,
         "path": str(run.path),
         "variant": variant.label,
         "status": run.state,
         "why": why,
-        "is_counted": is_counted,
+        "is_counted": why is None,
         "seed": run.repetition.seed,
         "fold": run.repetition.fold,
         "started": run.started,

@@ -9,7 +9,7 @@ from reprise.runs.run_directory import PRUNED, SweepDirectory
 from reprise.text import markdown
 from reprise.text.numbers import count, interval
 from reprise.text.tables import Block, TableBlock, as_csv, as_latex, as_markdown, as_text
-from reprise.tools.compare.tables import spread
+from reprise.tools.compare.tables import single_figures, spread
 from reprise.tools.statistics import MeanInterval
 from reprise.tools.sweep.plot import plot
 from reprise.tools.sweep.summary import Job, JobGroup, Summary, summarize
@@ -142,10 +142,7 @@ def _table(title: str, jobs: Iterable[Job], keys: Collection[str], metrics: Coll
             job.run_id,
             *(_short(job.overrides.get(key, _NOTHING)) for key in keys),
             job.status,
-            *(
-                spread(MeanInterval(job.metrics[name], None, 1, None, None), name) if name in job.metrics else _NOTHING
-                for name in metrics
-            ),
+            *single_figures(job.metrics, metrics),
         ]
         for job in jobs
     ]
