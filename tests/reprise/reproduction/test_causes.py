@@ -7,7 +7,8 @@ import pytest
 
 from reprise.files.differences import Difference
 from reprise.tools.reproduction.causes import cause_of, changed_code, explain
-from reprise.tools.reproduction.findings import Findings, LineDifference
+from reprise.tools.reproduction.findings import CheckpointComparison, Findings, LineDifference
+from reprise.tools.reproduction.verdict import Verdict
 
 GPUS = [{"name": "NVIDIA H200", "memory_bytes": 1}]
 
@@ -100,3 +101,13 @@ def test_fact_is_said_once_and_packages_of_no_weight_together() -> None:
     assert sum("AVX2" in sentence for sentence in sentences) == 1
     assert sum("other packages" in sentence for sentence in sentences) == 1
     assert len(sentences) == 9
+
+
+def test_weights_are_not_said_to_part_where_only_the_optimizer_differs() -> None:
+    checkpoint = CheckpointComparison("last.pt", 10, 3, tensors=(), states=("optimizer",))
+    verdict = Verdict(findings(lines=(), checkpoints=(checkpoint,), traced=(10, None)))
+    assert verdict.headline == "differs from step 10 on: unexplained"
+    text = verdict.text()
+    assert "weights at step 10 (last.pt): equal, but not the state of optimizer" in text
+    assert "the weights part" not in text
+    assert "the weights are not" not in text

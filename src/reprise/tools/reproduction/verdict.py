@@ -65,6 +65,8 @@ class Verdict:
 
     def _how(self) -> list[str]:
         findings, lines = self.findings, []
+        # Not where only the state of the optimizer, the schedule or the loop differs.
+        parted = findings.traced[1] is not None or any(checkpoint.tensors for checkpoint in findings.checkpoints)
         if findings.initial_weights_differ:
             lines.append("initial weights: others, before the first step")
         if findings.lines:
@@ -75,9 +77,9 @@ class Verdict:
             lines += _checkpoint(checkpoint)
         if not findings.checkpoints:
             lines.append("weights: not compared, there is no checkpoint of the same step in both")
-        elif not findings.lines and findings.weights_differ:
+        elif not findings.lines and parted:
             lines.append("every metric is equal, and the weights are not: the difference is too small to show in them")
-        if findings.weights_differ and not findings.initial_weights_differ:
+        if parted and not findings.initial_weights_differ:
             equal, first = findings.weights_equal_up_to, findings.first_step
             at = f"in step {first}" if first == equal + 1 else f"after step {equal}, by step {first} at the latest"
             lines.append(f"the weights part {at}")
