@@ -13,13 +13,13 @@ Interval = tuple[float, float]
 
 
 def is_rate(name: str) -> bool:
-    """Return whether a metric of this bare name is a fraction of 1."""
-    return _RATE.search(name) is not None
+    """Return whether the metric `name`, with or without its split, is a fraction of 1."""
+    return _RATE.search(name.rpartition("/")[2]) is not None
 
 
 def is_higher_better(name: str) -> bool | None:
-    """Return the direction of a metric of this bare name, None if it is not known."""
-    return False if _LOWER_IS_BETTER.search(name) else True if is_rate(name) else None
+    """Return the direction of the metric `name`, with or without its split; None if it is not known."""
+    return False if _LOWER_IS_BETTER.search(name.rpartition("/")[2]) else True if is_rate(name) else None
 
 
 def wilson_interval(hits: int, trials: int) -> Interval:

@@ -216,7 +216,7 @@ def _by_repetition(run: RunRecord) -> tuple[str, str, str]:
 
 
 def _scale(metric: str, *values: float) -> tuple[float, str]:
-    is_percentage = is_rate(metric.rpartition("/")[2]) and all(0 <= value <= 1 for value in values)
+    is_percentage = is_rate(metric) and all(0 <= value <= 1 for value in values)
     return (100, " %") if is_percentage else (1, "")
 
 

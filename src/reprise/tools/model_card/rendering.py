@@ -138,7 +138,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "metric_title": metric_title,
     "percent": _of_number(percent),
     "mappings": lambda value: mappings_at({"": value}, ""),
-    "score": _of_number(lambda value, metric: score(str(metric).rpartition("/")[2], value)),
+    "score": _of_number(lambda value, metric: score(str(metric), value)),
     "size": _of_number(binary_size),
     "watt_hours": _of_number(lambda joules: figure(joules / 3600)),
 }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from reprise.text.numbers import figure, is_rate, percent
+from reprise.text.numbers import score
 from reprise.tools.plots.svg import SERIES, circle, curve, document, line, text, tick_label, ticks
 from reprise.tools.plots.thinning import thinned
 
@@ -74,13 +74,9 @@ def _panel(evaluations: Sequence[Evaluation], names: Sequence[str], best: Evalua
         parts += [line(at, 18, at + 16, 18, kind, 2), text(at + 22, 22, name, "title")]
         at += 40 + 7.5 * len(name)
     if best is not None:
-        shown = [f"{name} {_shown(name, best.metrics[name])}" for name in names if name in best.metrics]
+        shown = [f"{name} {score(name, best.metrics[name])}" for name in names if name in best.metrics]
         parts.append(text(x(0), 42, f"best checkpoint, step {best.step:,}: {', '.join(shown)}", "faint small"))
         for name, kind in zip(names, SERIES, strict=False):
             if name in best.metrics:
                 parts.append(circle(x(best.step), y(best.metrics[name]), 4.5, f"{kind}-fill"))
     return parts
-
-
-def _shown(name: str, value: float) -> str:
-    return percent(value) if is_rate(name.rpartition("/")[2]) and 0 <= value <= 1 else figure(value)

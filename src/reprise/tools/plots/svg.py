@@ -100,7 +100,7 @@ def ticks(low: float, high: float) -> list[float]:
 def tick_label(tick: float, metric: str, all_ticks: Sequence[float]) -> str:
     """Return a value of a metric as it stands at an axis with these ticks."""
     step = all_ticks[1] - all_ticks[0]
-    if is_rate(metric.rpartition("/")[2]):
+    if is_rate(metric):
         return percent(tick, max(0, -math.floor(math.log10(100 * step) + 1e-9)))
     return f"{tick:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}" if 1e-4 <= step < 1e7 else figure(tick)
 

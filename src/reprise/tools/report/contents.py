@@ -43,7 +43,7 @@ def contents(comparison: Comparison, title: str, warnings: Sequence[str]) -> dic
         "metric": comparison.metric,
         "mode": comparison.mode,
         "metrics": comparison.metrics,
-        "rates": [name for name in {*comparison.metrics, *names} if is_rate(name.rpartition("/")[2])],
+        "rates": [name for name in {*comparison.metrics, *names} if is_rate(name)],
         "keys": comparison.keys,
         "common": common,
         "variants": [_variant(variant, comparison) for variant in comparison.variants],
@@ -146,5 +146,5 @@ def _first_shown(names: Sequence[str], runs: Sequence[RunRecord]) -> list[str]:
     """Return the metrics drawn at first: what most runs are chosen by, and a rate beside it."""
     monitors = [text_at(run.config, "training", "monitor") or "" for run in runs]
     monitor = max(set(monitors), key=monitors.count)
-    rates = [name for name in names if name.startswith("val/") and is_rate(name.removeprefix("val/"))]
+    rates = [name for name in names if name.startswith("val/") and is_rate(name)]
     return [name for name in dict.fromkeys([monitor, *rates[:1], *names]) if name in names][:2]

@@ -187,4 +187,4 @@ def _number(setting: JobGroup) -> str:
 def _bounds(values: MeanInterval | None, name: str) -> str:
     if values is None or values.low is None or values.high is None:
         return _NOTHING
-    return interval(name.rpartition("/")[2], (values.low, values.high))
+    return interval(name, (values.low, values.high))
