@@ -4,7 +4,7 @@ from reprise.cli.command_line import run_command
 
 
 def main() -> None:
-    from reprise.tools.audit import audit_run
+    from reprise.tools.checklist.audit import audit_run
 
     audit_run()
 

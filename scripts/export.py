@@ -17,7 +17,7 @@ def main() -> None:
         "--trust", action="append", default=[], metavar="PACKAGE", help="a package outside src/ that the run needs"
     )
     options = parser.parse_args()
-    from reprise.tools.export_run import export_run
+    from reprise.tools.further_formats import export_run
 
     export_run(options.run_dir, onnx=options.onnx, torch_export=options.torch_export, trusted_packages=options.trust)
 

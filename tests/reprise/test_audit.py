@@ -20,8 +20,8 @@ from reprise.files.content_hash import content_hash
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import RunDirectory
 from reprise.runs.train import train
-from reprise.tools.audit import audit, audit_run
 from reprise.tools.checklist import check_run
+from reprise.tools.checklist.audit import audit, audit_run
 from reprise.tools.model_card import write_model_card
 
 Damage = Callable[[RunDirectory], object]

@@ -17,7 +17,7 @@ from reprise.models import ModelOutput
 from reprise.runs.building import build_task
 from reprise.runs.export_formats import write_formats
 from reprise.runs.train import train
-from reprise.tools.export_run import export_run
+from reprise.tools.further_formats import export_run
 
 BERT = (
     "experiment=text_classification",

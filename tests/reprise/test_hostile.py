@@ -28,7 +28,7 @@ from reprise.errors import CheckpointError, ConfigError, Different, Failure, Inp
 from reprise.files.content_hash import content_hash
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import RunDirectory, open_run
-from reprise.tools.audit import audit_run
+from reprise.tools.checklist.audit import audit_run
 from reprise.tools.compare import print_comparison
 from reprise.tools.evaluate import evaluate_run
 from reprise.tools.model_card import write_model_card

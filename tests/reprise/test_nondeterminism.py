@@ -18,7 +18,7 @@ from reprise.runs.nondeterminism import nondeterministic_operations_noted
 from reprise.runs.provenance_file import ProvenanceFile
 from reprise.runs.run_directory import RunDirectory
 from reprise.runs.train import train
-from reprise.tools.audit import audit
+from reprise.tools.checklist.audit import audit
 
 PUT = ("model._target_=unrepeatable.build_unrepeatable_vit", "trusted_packages=[unrepeatable]")
 WARNING = "put_ does not have a deterministic implementation"

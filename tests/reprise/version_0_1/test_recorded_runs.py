@@ -17,7 +17,7 @@ from reprise.files.content_hash import content_hash
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import open_run
 from reprise.runs.train import train
-from reprise.tools.audit import audit
+from reprise.tools.checklist.audit import audit
 from reprise.tools.compare import compare_runs
 from reprise.tools.reproduction.recorded_code import find_clone, is_commit_here
 from reprise.tools.reproduction.repeat import reproduce
