@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reprise.cli.sweep.launcher import completed
-from reprise.runs.run_directory import create_or_open_sweep
+from reprise.runs.sweep_directory import create_or_open_sweep
 from reprise.tools.sweep.documents import write_summary
 from reprise.tools.sweep.job_record import record_job, run_id_of
 

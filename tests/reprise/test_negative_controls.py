@@ -34,6 +34,7 @@ from reprise.callbacks import Run
 from reprise.callbacks.early_stopping import EarlyStopping
 from reprise.data import stack
 from reprise.randomness import SampleDraws
+from reprise.runs.attempt_record import end_attempt
 from reprise.runs.metrics_log import MetricsLogger
 from reprise.runs.persisters.checkpoints import Checkpoints
 from reprise.runs.persisters.metrics_writer import MetricsLog
@@ -164,7 +165,7 @@ def complete_before_the_results() -> None:
     write_results = reprise.runs.attempt.write_results
 
     def written(task: Any, directory: RunDirectory, best: Any) -> Any:
-        directory.end_attempt("completed", "too early", 12)
+        end_attempt(directory, "completed", "too early", 12)
         return write_results(task, directory, best)
 
     reprise.runs.attempt.write_results = written

@@ -13,6 +13,7 @@ import pytest
 
 from reprise import create_experiment_dir
 from reprise.errors import ConfigError, InputError
+from reprise.runs.attempt_record import begin_attempt, end_attempt, resume_attempt_from
 from reprise.runs.run_directory import RunDirectory, find_run, open_run
 
 HOSTILE_NAMES = [
@@ -141,10 +142,11 @@ def test_a_checkpoint_is_found_with_and_without_its_ending(run):
 def test_the_lock_lets_in_exactly_one_process_and_names_it(run):
     holder = """
         import sys
+        from reprise.runs.attempt_record import begin_attempt
         from reprise.runs.run_directory import RunDirectory
         run = RunDirectory(sys.argv[1])
         with run.locked():
-            run.begin_attempt()
+            begin_attempt(run)
             print("in", flush=True)
             sys.stdin.readline()
     """
@@ -238,14 +240,14 @@ def test_where_the_file_system_knows_no_locks_a_dead_process_of_this_machine_is_
 
 def test_the_status_tells_of_every_attempt(run):
     assert run.read_status() == {}
-    run.begin_attempt()  # and the process is killed
-    run.begin_attempt()
-    run.resume_attempt_from(7)
-    run.end_attempt("interrupted", "by SIGTERM", 9)
-    run.begin_attempt()
+    begin_attempt(run)  # and the process is killed
+    begin_attempt(run)
+    resume_attempt_from(run, 7)
+    end_attempt(run, "interrupted", "by SIGTERM", 9)
+    begin_attempt(run)
     assert run.read_status()["status"] == "running"
-    run.resume_attempt_from(9)
-    run.end_attempt("completed", "12 steps done", 12)
+    resume_attempt_from(run, 9)
+    end_attempt(run, "completed", "12 steps done", 12)
     status = json.loads(run.status.read_text())
     assert (status["status"], status["reason"]) == ("completed", "12 steps done")
     told = [(a["status"], a["from_step"], a["to_step"], a["pid"]) for a in status["attempts"]]

@@ -16,7 +16,7 @@ from sweeping import command, runs, sweep
 
 from reprise.errors import ConfigError
 from reprise.runs.metrics_log import read_metrics
-from reprise.runs.run_directory import SweepDirectory, create_or_open_sweep
+from reprise.runs.sweep_directory import SweepDirectory, create_or_open_sweep
 from reprise.tools.reproduction.repeat import reproduce
 from reprise.tools.sweep.search import Search, search_space
 from reprise.tools.sweep.summary import summarize

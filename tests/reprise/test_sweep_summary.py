@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reprise.runs.run_directory import SweepDirectory, create_or_open_sweep
+from reprise.runs.sweep_directory import SweepDirectory, create_or_open_sweep
 from reprise.tools.sweep.documents import console_text, write_summary
 
 MONITOR = {"metric": "val/loss", "mode": "min", "value": 0.5}

@@ -23,7 +23,7 @@ from reprise.cli.sweep.loky_workers import LokyWorkers
 from reprise.cli.sweep.worker_processes import num_cores, num_slots, threads_each
 from reprise.config.composed import Composed
 from reprise.errors import InputError
-from reprise.runs.run_directory import create_or_open_sweep
+from reprise.runs.sweep_directory import create_or_open_sweep
 
 GRID = ("seed=1,2", "training.learning_rate=0.01,0.001")
 

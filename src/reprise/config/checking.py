@@ -29,11 +29,7 @@ class Range:
 
     def __str__(self) -> str:
         bounds = [("≥", self.min), (">", self.above), ("≤", self.max), ("<", self.below)]
-        return " and ".join(f"{sign} {_plain(bound)}" for sign, bound in bounds if math.isfinite(bound))
-
-
-def _plain(bound: float) -> str:
-    return str(int(bound)) if bound == int(bound) else str(bound)
+        return " and ".join(f"{sign} {bound:.15g}" for sign, bound in bounds if math.isfinite(bound))
 
 
 PositiveInt = Annotated[int, Range(min=1)]
@@ -151,6 +147,25 @@ def _conform_dataclass(value: Any, schema: type, key: str, problems: list[Proble
     else:
         problems.extend(Problem(prefix + str(name), unknown(str(name), fields, prefix)) for name in others)
     return schema(**result) if len(problems) == num_problems else value
+
+
+def plain(value: Any) -> Any:
+    """Return a value of the schema as plain values, keyed as in YAML: the inverse of `conform`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        result: dict[str, Any] = {}
+        for item in dataclasses.fields(value):
+            key = item.metadata.get("key", item.name)
+            entry = plain(getattr(value, item.name))
+            if key == "*":
+                result |= entry
+            else:
+                result[key] = entry
+        return result
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
 
 
 def show(value: Any) -> str:

@@ -21,8 +21,10 @@ from reprise.config.checking import (
     Probability,
     Range,
     conform,
+    plain,
 )
 from reprise.config.moved import with_current_targets
+from reprise.config.names import name_problem, run_name_problem
 from reprise.config.secrets import hidden, keep_secret
 from reprise.errors import ConfigError, InputError, Problem
 from reprise.files import json_file
@@ -189,7 +191,7 @@ class ExperimentConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as plain values, keyed as in YAML; `from_dict` takes them back."""
-        values = _plain(self)
+        values = plain(self)
         assert isinstance(values, dict)
         return values
 
@@ -251,45 +253,6 @@ def text_keys(schema: type = ExperimentConfig, prefix: str = "") -> frozenset[st
         elif annotation in (str, str | None):
             keys.add(key)
     return frozenset(keys)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        result: dict[str, Any] = {}
-        for item in dataclasses.fields(value):
-            key = item.metadata.get("key", item.name)
-            entry = _plain(getattr(value, item.name))
-            if key == "*":
-                result |= entry
-            else:
-                result[key] = entry
-        return result
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,127}")
-"""Names of experiments, runs and sweeps: one path component that cannot be hidden, nor lead anywhere else."""
-
-SWEEPS = "sweeps"
-"""What lies beside the runs of an experiment without being one: the directories of its sweeps."""
-
-
-def name_problem(name: str) -> str | None:
-    """Return what is wrong with the name of an experiment or a sweep, or None."""
-    if NAME.fullmatch(name) and not name.endswith("."):
-        return None
-    return f"expected at most 128 letters, digits and . _ = , + - of which the first is a letter or digit, got {name!r}"
-
-
-def run_name_problem(name: str) -> str | None:
-    """Return what is wrong with the name of a run, or None."""
-    if name == SWEEPS:
-        return f"expected another name than {SWEEPS!r}, where the sweeps of an experiment lie"
-    return name_problem(name)
 
 
 def _cross_checks(config: ExperimentConfig) -> list[Problem]:

@@ -1,7 +1,7 @@
 """Lets one process at a time work on a run, on one machine and on a file system that several share.
 
 The lock is one of the operating system, so that it ends with the process, however that ends. On NFS it is one of the
-server, since `flock` on a file that is open for writing becomes a lock of the protocol. The file holds who has it.
+server, since `flock` on a file that is open for writing becomes a lock of the protocol. The file names the holder.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ def _leave_locks_to_the_parent() -> None:
         os.close(_held.pop())
 
 
-# A loader worker outlives a killed run by some seconds, and must not hold the run against the command that carries on.
+# A loader worker outlives a killed run by some seconds, and must not keep the run from the command that resumes it.
 os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock that the file `path` stands for; what a dead process left of it is taken over.
+    """Hold the lock of the file `path`; that of a dead process is replaced.
 
     Raises:
         RunInUse: if another process holds it.
@@ -70,13 +70,13 @@ def _take(path: Path) -> tuple[int, Path]:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, _holder())
             return descriptor, path
-        os.close(descriptor)  # who had it before has removed it
+        os.close(descriptor)  # the holder before has removed it
 
 
 def _take_by_creation(path: Path) -> tuple[int, Path]:
-    """Take the lock where the file system knows none: who creates a second file has it.
+    """Take the lock where the file system knows none: the process that creates a second file has it.
 
-    A process of this machine that is dead is recognised; of another machine nobody can tell.
+    A dead holder is recognised if it ran on this machine, and on no other.
     """
     path.unlink(missing_ok=True)
     path = path.with_name(f"{path.name}-held")
@@ -133,5 +133,5 @@ def _is_alive(pid: object) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass  # of another user
     return True

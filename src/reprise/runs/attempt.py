@@ -14,6 +14,7 @@ from reprise.data import describe_data, fingerprint
 from reprise.errors import InputError, Interrupted, ProcessLost
 from reprise.files.disk import translate_disk_errors
 from reprise.models import describe_model
+from reprise.runs.attempt_record import end_attempt, resume_attempt_from
 from reprise.runs.building import Task, build_task, choose_device
 from reprise.runs.cost import CostMeter
 from reprise.runs.export import export_model, formats_of
@@ -104,7 +105,7 @@ def _train(run: RunInTraining, first_step: int) -> float:
         Interrupted: if a signal stopped it after saving.
     """
     if run.processes.is_first:
-        run.directory.resume_attempt_from(first_step)
+        resume_attempt_from(run.directory, first_step)
     for callback in run.callbacks.values():
         callback.on_train_start(run)
     began = time.monotonic()
@@ -167,7 +168,7 @@ def _end(run: RunBeforeTraining, started: dict[str, Callback], error: BaseExcept
         if ending.error is not None:
             reason = f"{type(ending.error).__name__}: {ending.error}"
         try:
-            run.directory.end_attempt(ending.outcome, hidden_in_text(reason), None if loop is None else loop.step)
+            end_attempt(run.directory, ending.outcome, hidden_in_text(reason), None if loop is None else loop.step)
         except OSError as full:
             logger.warning("how the attempt ended cannot be recorded: %s", full)
             ending.keep(full)

@@ -49,30 +49,21 @@ def save_checkpoint(
     Raises:
         TypeError: if a value is neither.
     """
-    write_checkpoint(plain(gather_state(model, optimizer, scheduler, epoch, step, metrics, config, extra)), Path(path))
+    config = config.to_dict() if hasattr(config, "to_dict") else config
+    values = {"epoch": epoch, "step": step, "metrics": metrics, "config": config, **(extra or {})}
+    write_checkpoint(plain(gather_state(model, optimizer, scheduler, values)), Path(path))
 
 
 def gather_state(
-    model: nn.Module,
-    optimizer: Stateful | None,
-    scheduler: Stateful | None,
-    epoch: int,
-    step: int,
-    metrics: Mapping[str, float],
-    config: Any,
-    extra: Mapping[str, Any] | None = None,
+    model: nn.Module, optimizer: Stateful | None, scheduler: Stateful | None, values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what `save_checkpoint` writes, not yet in plain values: its tensors are those that training changes."""
+    """Return what `save_checkpoint` writes, before `plain`: its tensors are those that training changes."""
     return {
-        "epoch": epoch,
-        "step": step,
         "model_state_dict": model.state_dict(),
         "optimizer_state_dict": None if optimizer is None else optimizer.state_dict(),
         "scheduler_state_dict": None if scheduler is None else scheduler.state_dict(),
-        "metrics": metrics,
-        "config": config.to_dict() if hasattr(config, "to_dict") else config,
         **capture_rng_state(),
-        **(extra or {}),
+        **values,
     }
 
 
@@ -107,7 +98,7 @@ class HostCopy:
     def _copy(self, tensor: Tensor, where: str) -> Tensor:
         buffer = self._buffers.get(where)
         if buffer is None or (buffer.shape, buffer.dtype) != (tensor.shape, tensor.dtype):
-            # Pinned memory takes what a GPU sends without making it wait.
+            # A GPU copies into pinned memory without waiting.
             buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
             self._buffers[where] = buffer
         return buffer.copy_(tensor.detach(), non_blocking=True)
@@ -122,7 +113,7 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Load a checkpoint into `model`, and into `optimizer` and `scheduler` where given; return all of it.
 
-    The global random states are left alone: `reprise.randomness.restore_rng_state` takes what is returned.
+    The global random states are left alone: `reprise.randomness.restore_rng_state` sets them from what is returned.
 
     Raises:
         CheckpointError: if the file is damaged, or is no checkpoint, or does not fit `model`.
@@ -171,7 +162,7 @@ def read_checkpoint(path: str | Path, device: torch.device | str | None = None) 
 def plain(value: Any, where: str = "", tensor: Callable[[Tensor, str], Tensor] = _detached) -> Any:
     """Return `value` as tensors and plain Python values only, which is what `weights_only=True` loads.
 
-    `tensor` is called with each tensor and where it stands, and returns what takes its place.
+    `tensor` is called with each tensor and where it stands, and returns its replacement.
 
     Raises:
         TypeError: if something in it is neither; the message says where.

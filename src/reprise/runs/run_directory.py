@@ -1,31 +1,21 @@
-"""The only place that knows file names under `outputs/`; creates, locks, finds and opens runs."""
+"""The names of all files of a run; creates, locks, finds and opens runs."""
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
-import socket
-import time
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from reprise.config.schema import SWEEPS, name_problem, run_name_problem
-from reprise.errors import ConfigError, InputError, Problem, RunInUse
-from reprise.files.atomic_file import write_json
-from reprise.files.differences import Difference
+from reprise.config.names import name_problem, run_name_problem
+from reprise.errors import ConfigError, InputError, Problem
 from reprise.files.json_file import read_object
 from reprise.files.json_values import mappings_at
 from reprise.files.lock import locked
 
-__all__ = ["RunDirectory", "RunInUse", "SweepDirectory", "create_experiment_dir", "find_run", "open_run"]
-
 Status = Literal["running", "interrupted", "failed", "completed"]
-
-PRUNED = "pruned"
-"""What the reason begins with why a run is complete that a search ended early."""
 
 
 class RunDirectory:
@@ -147,51 +137,6 @@ class RunDirectory:
             raise InputError(f"{self.status}: not the record of a run: `attempts` is not laid out as a run lays it out")
         return status
 
-    def begin_attempt(self, changes: Sequence[Difference] = (), drift: Sequence[Difference] = ()) -> None:
-        """Record that this process works on the run from now on.
-
-        `changes`: keys of the config that are others than before. `drift`: facts about code and machine that are others
-        than those the run was started with.
-        """
-        attempts = self.read_status().get("attempts", [])
-        for attempt in attempts:
-            if attempt["ended"] is None:
-                attempt.update(ended="unknown", status="interrupted", reason="the process did not end by itself")
-        attempt = {
-            "started": _now(),
-            "ended": None,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "changes": [{"key": change.key, "from": change.first, "to": change.second} for change in changes],
-            "drift": [{"fact": fact.key, "recorded": fact.first, "now": fact.second} for fact in drift],
-            "from_step": 0,
-            "to_step": None,
-            "status": "running",
-            "reason": None,
-        }
-        self._write_status("running", None, [*attempts, attempt])
-
-    def resume_attempt_from(self, step: int) -> None:
-        """Record the step from which this attempt carries on."""
-        status = self.read_status()
-        status["attempts"][-1]["from_step"] = step
-        self._write_status("running", None, status["attempts"])
-
-    def end_attempt(self, status: Status, reason: str, step: int | None) -> None:
-        """Record how and why the attempt ended; `step` counts optimizer steps.
-
-        Raises:
-            FileNotFoundError: if the record is gone.
-        """
-        attempts = self.read_status().get("attempts")
-        if not attempts:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.status))
-        attempts[-1].update(ended=_now(), to_step=step, status=status, reason=reason)
-        self._write_status(status, reason, attempts)
-
-    def _write_status(self, status: Status, reason: str | None, attempts: list[dict[str, Any]]) -> None:
-        write_json(self.status, {"status": status, "reason": reason, "attempts": attempts})
-
 
 def create_experiment_dir(base_dir: str | Path, experiment_name: str, run_id: str | None = None) -> Path:
     """Create `base_dir`/experiments/`experiment_name`/`run_id` with its folders and return it.
@@ -204,7 +149,7 @@ def create_experiment_dir(base_dir: str | Path, experiment_name: str, run_id: st
         FileExistsError: if there is such a run already.
     """
     experiment = find_run(base_dir, experiment_name, "any" if run_id is None else run_id).parent
-    path = _make(experiment, run_id)
+    path = make_named(experiment, run_id)
     run = RunDirectory(path)
     for folder in (run.checkpoints, run.logs, run.results):
         folder.mkdir()
@@ -218,67 +163,6 @@ def find_run(base_dir: str | Path, experiment_name: str, run_id: str) -> Path:
     if problems:
         raise ConfigError(problems)
     return Path(base_dir) / "experiments" / experiment_name / run_id
-
-
-class SweepDirectory:
-    """The files of one sweep; its runs lie beside those that were started singly."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.definition = self.path / "sweep.json"
-        self.records = self.path / "jobs"
-        self.submitit = self.path / "submitit"
-        self.study = self.path / "study.db"
-        self.summary = self.path / "summary.json"
-        self.summary_csv = self.path / "summary.csv"
-        self.summary_markdown = self.path / "summary.md"
-        self.summary_latex = self.path / "summary.tex"
-        self.summary_plot = self.path / "summary.svg"
-
-    @property
-    def sweep_id(self) -> str:
-        return self.path.name
-
-    @property
-    def experiment_name(self) -> str:
-        return self.path.parent.parent.name
-
-    def remove_leftovers(self) -> None:
-        """Remove what a killed process was still writing; another one may be writing now, in far less than a minute."""
-        for folder in (self.path, self.records):
-            for path in folder.glob(".*.tmp"):
-                if time.time() - path.stat().st_mtime > 60:
-                    path.unlink(missing_ok=True)
-
-    def record(self, run_id: str) -> Path:
-        """Return where it is recorded how the job of this run ended."""
-        return self.records / f"{run_id}.json"
-
-    def run(self, run_id: str) -> RunDirectory:
-        return RunDirectory(self.path.parent.parent / run_id)
-
-
-def sweep_of(run: RunDirectory, sweep_id: str | None) -> SweepDirectory | None:
-    """Return where the sweep lies, or would lie, that a run belongs to; None if it belongs to none."""
-    return None if sweep_id is None else SweepDirectory(run.path.parent / SWEEPS / sweep_id)
-
-
-def create_or_open_sweep(base_dir: str | Path, experiment_name: str, sweep_id: str | None) -> SweepDirectory:
-    """Return the sweep of these names, made if there is none; without a `sweep_id` it gets a name like that of a run.
-
-    Raises:
-        ConfigError: if a name could be hidden or lead elsewhere.
-    """
-    if sweep_id is not None and (message := name_problem(sweep_id)):
-        raise ConfigError([Problem("sweep_id", message)])
-    sweeps = find_run(base_dir, experiment_name, "any").parent / SWEEPS
-    try:
-        sweep = SweepDirectory(_make(sweeps, sweep_id))
-    except FileExistsError:
-        assert sweep_id is not None
-        sweep = SweepDirectory(sweeps / sweep_id)
-    sweep.records.mkdir(exist_ok=True)
-    return sweep
 
 
 def open_run(path: str | Path) -> RunDirectory:
@@ -306,8 +190,12 @@ def _is_attempt(value: Any) -> bool:
     )
 
 
-def _make(parent: Path, name: str | None) -> Path:
-    """Make a directory with this name, or one of its own: the second (local time) and a random suffix."""
+def make_named(parent: Path, name: str | None) -> Path:
+    """Make the directory `name`, or without a name one called by the second (local time) and a random suffix.
+
+    Raises:
+        FileExistsError: if there is one of this name.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     while True:
         path = parent / (name or f"{datetime.now():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}")
@@ -318,7 +206,3 @@ def _make(parent: Path, name: str | None) -> Path:
                 continue
             raise
         return path
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

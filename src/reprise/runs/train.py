@@ -14,6 +14,7 @@ from reprise.config.composed import Composed
 from reprise.errors import ConfigError, InputError, Interrupted, Problem
 from reprise.files.disk import translate_disk_errors
 from reprise.runs.attempt import attempt
+from reprise.runs.attempt_record import begin_attempt
 from reprise.runs.building import build_callbacks, choose_device, num_microbatches
 from reprise.runs.export import check_packages
 from reprise.runs.provenance import code_patch, collect_provenance, credentials_in, drift, read_provenance
@@ -134,9 +135,8 @@ def _execute(
         patch = None
     device = choose_device(config.training.device, processes)
     provenance = collect_provenance(overrides, device, patch, processes.size)
-    directory.begin_attempt(
-        changes, drift(read_provenance(directory.provenance), provenance) if directory.provenance.exists() else ()
-    )
+    recorded = read_provenance(directory.provenance)
+    begin_attempt(directory, changes, drift(recorded, provenance) if recorded else ())
     for change in changes:
         logger.info("changed: %s from %r to %r", change.key, change.first, change.second)
     if changes:

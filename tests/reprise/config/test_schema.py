@@ -7,7 +7,8 @@ import yaml
 from tiny_runs import CONFIG_FILES, CONFIGS, TINY, compose
 
 from reprise.config import ExperimentConfig, ModelConfig, TrainingConfig
-from reprise.config.schema import name_problem, text_keys
+from reprise.config.names import name_problem
+from reprise.config.schema import text_keys
 from reprise.errors import ConfigError, InputError
 from reprise.files.differences import Difference
 

@@ -19,7 +19,7 @@ from reprise.config.secrets import hidden_in_arguments
 from reprise.errors import ConfigError, Failure, InputError, Interrupted, Problem
 from reprise.files.atomic_file import write_json
 from reprise.files.json_file import read_object
-from reprise.runs.run_directory import SweepDirectory, create_or_open_sweep
+from reprise.runs.sweep_directory import SweepDirectory, create_or_open_sweep
 from reprise.text.numbers import count
 from reprise.tools.sweep.documents import console_text, write_summary
 from reprise.training.signals import stopped_by_signals

@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from reprise.cli.composing import validated
 from reprise.config.composed import Composed
 from reprise.errors import InputError, Interrupted, RunInUse
-from reprise.runs.run_directory import Status, SweepDirectory, find_run
+from reprise.runs.run_directory import Status, find_run
+from reprise.runs.sweep_directory import SweepDirectory
 from reprise.tools.sweep.job_record import JobRecord, record_job, run_id_of
 from reprise.training.signals import stopped_by_signals
 

@@ -22,7 +22,7 @@ from reprise.config.checking import show
 from reprise.config.composed import Composed
 from reprise.errors import ConfigError, Interrupted, Problem
 from reprise.files.json_file import read_object
-from reprise.runs.run_directory import SweepDirectory
+from reprise.runs.sweep_directory import SweepDirectory
 from reprise.tools.sweep.documents import write_summary
 from reprise.tools.sweep.job_record import JobRecord, run_id_of
 

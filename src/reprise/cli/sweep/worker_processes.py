@@ -17,7 +17,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import setup_globals
 
 from reprise.errors import InputError, Interrupted, JobProcessLost
-from reprise.runs.run_directory import SweepDirectory
+from reprise.runs.sweep_directory import SweepDirectory
 from reprise.tools.sweep.job_record import JobRecord, record_job, run_id_of
 
 _working = threading.Lock()

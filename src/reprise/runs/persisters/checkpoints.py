@@ -65,21 +65,21 @@ class Checkpoints(Callback):
         loop.check_finite(weights=True)  # what is not has to leave the last good checkpoint in place
         for callback in run.callbacks.values():
             callback.on_save(run)
-        state = {
+        states = {
             "loop_state": loop.state_dict(),
             "callback_states": {name: run.callbacks[name].state_dict() for name in sorted(run.callbacks)},
         }
         # A second commit of a step comes after the evaluation at the end of the run; a longer run has none there.
         ends = self._before.get("loop_state", {}).get("step") == loop.step
-        extra = state | ({"before_end": self._before} if ends else {})
-        whole = gather_state(
-            loop.model, loop.optimizer, loop.scheduler, loop.epoch, loop.step, loop.metrics, run.config, extra
-        )
+        values = {"epoch": loop.epoch, "step": loop.step, "metrics": loop.metrics, "config": run.config, **states}
+        if ends:
+            values["before_end"] = self._before
+        whole = gather_state(loop.model, loop.optimizer, loop.scheduler, values)
         step_of_best = self._step_of_best
         replaced = None if step_of_best is None else directory.replaced_best_checkpoint(step_of_best)
         is_last = directory.last_checkpoint in due
         if loop.finished:
-            self._before = plain(state, tensor=lambda tensor, _: tensor.detach().clone())
+            self._before = plain(states, tensor=lambda tensor, _: tensor.detach().clone())
         if is_last:
             self._step_of_best = None if loop.best is None else loop.best.step
 

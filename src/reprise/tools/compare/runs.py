@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reprise.config.schema import SWEEPS, name_problem
+from reprise.config.names import SWEEPS, name_problem
 from reprise.errors import InputError
 from reprise.files.differences import compare
 from reprise.files.json_file import read_object

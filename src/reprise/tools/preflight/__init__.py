@@ -23,6 +23,7 @@ from reprise.errors import InputError, Interrupted
 from reprise.files.json_file import read_object
 from reprise.models import describe_model
 from reprise.runs.attempt import attempt
+from reprise.runs.attempt_record import begin_attempt
 from reprise.runs.building import Task, build_callbacks, choose_device
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.cost import peak_memory
@@ -75,7 +76,7 @@ def preflight(config: ExperimentConfig) -> PreflightFindings:
             seed=checked.seed,
             callbacks=callbacks | {"preflight": first_steps},
         )
-        start.directory.begin_attempt()
+        begin_attempt(start.directory)
         provenance = ProvenanceFile(start.directory, collect_provenance((), device, None))
         try:
             with first_steps.named():

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from reprise.files.atomic_file import write_json, write_text
-from reprise.runs.run_directory import PRUNED, SweepDirectory
+from reprise.runs.sweep_directory import PRUNED, SweepDirectory
 from reprise.text import markdown
 from reprise.text.numbers import count, interval
 from reprise.text.tables import Block, TableBlock, as_csv, as_latex, as_markdown, as_text

@@ -9,7 +9,8 @@ from typing import Any
 
 from reprise.config.secrets import hidden_in_text
 from reprise.files.atomic_file import write_json
-from reprise.runs.run_directory import PRUNED, Status, SweepDirectory
+from reprise.runs.run_directory import Status
+from reprise.runs.sweep_directory import PRUNED, SweepDirectory
 from reprise.tools.variants import PLACE_KEYS
 
 JobRecord = dict[str, Any]

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reprise.callbacks import Callback, Run, StartedRun
-from reprise.runs.run_directory import PRUNED, RunDirectory, sweep_of
+from reprise.runs.run_directory import RunDirectory
+from reprise.runs.sweep_directory import PRUNED, sweep_of
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from reprise.files.differences import compare
 from reprise.files.json_file import read_object
 from reprise.private_names.optuna import trial_id
 from reprise.randomness.addresses import search_seed
-from reprise.runs.run_directory import PRUNED, SweepDirectory
+from reprise.runs.sweep_directory import PRUNED, SweepDirectory
 from reprise.text.suggestions import instead
 from reprise.tools.sweep.job_record import JobRecord, run_id_of
 from reprise.tools.sweep.summary import Job

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from reprise.files.json_file import read_object
-from reprise.runs.run_directory import PRUNED, SweepDirectory
+from reprise.runs.sweep_directory import PRUNED, SweepDirectory
 from reprise.tools.statistics import MeanInterval, mean_interval
 from reprise.tools.sweep.job_record import JobRecord
 from reprise.tools.variants import PLACE_KEYS, REPETITION_KEYS, differing_keys, group_variants
