@@ -19,7 +19,7 @@ from tiny_runs import REPOSITORY
 from reprise.errors import InputError
 from reprise.runs.run_directory import RunDirectory, find_run
 from reprise.tools.compare import compare_runs, print_comparison
-from reprise.tools.compare.variants import Variant
+from reprise.tools.compare.comparison import Variant
 from reprise.tools.statistics import mean_interval, student_quantile
 
 COMPARE = REPOSITORY / "scripts" / "compare.py"

@@ -12,9 +12,9 @@ from pathlib import Path
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_text
 from reprise.text.tables import as_csv, as_latex, as_markdown, as_text
+from reprise.tools.compare.comparison import Comparison, Mode, Pair, compare_variants
 from reprise.tools.compare.runs import read_runs
 from reprise.tools.compare.tables import document, pair_rows, run_rows, variant_rows
-from reprise.tools.compare.variants import Comparison, Mode, Pair, compare_variants
 
 __all__ = ["compare_runs", "print_comparison"]
 

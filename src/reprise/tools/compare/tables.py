@@ -7,8 +7,8 @@ from typing import Any
 
 from reprise.text.numbers import count, figure, is_rate
 from reprise.text.tables import Block, TableBlock
+from reprise.tools.compare.comparison import Comparison, Pair, Variant
 from reprise.tools.compare.runs import Repetition, RunRecord
-from reprise.tools.compare.variants import Comparison, Pair, Variant
 from reprise.tools.statistics import MeanInterval
 from reprise.tools.variants import ABSENT
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_text
+from reprise.tools.compare.comparison import Mode, compare_variants
 from reprise.tools.compare.runs import experiment_names, read_runs
-from reprise.tools.compare.variants import Mode, compare_variants
 from reprise.tools.report.contents import contents
 
 __all__ = ["report_runs", "write_report"]

@@ -8,9 +8,9 @@ from reprise.errors import InputError
 from reprise.files.json_values import list_at, mapping_at, mappings_at, text_at
 from reprise.runs.metrics_log import read_metrics
 from reprise.text.numbers import is_rate
+from reprise.tools.compare.comparison import Comparison, Variant
 from reprise.tools.compare.runs import RunRecord
 from reprise.tools.compare.tables import totals
-from reprise.tools.compare.variants import Comparison, Variant
 from reprise.tools.report.curves import curves
 from reprise.tools.variants import ABSENT
 

@@ -1,7 +1,7 @@
 """Finds where two runs part: metrics line by line, then weights tensor by tensor, then results. It does not ask why."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,17 @@ def find_divergence(recorded: RunDirectory, repeated: RunDirectory, steps: int |
         if all(file.exists() for file in files):
             compared.append(name)
             results += comparison(*files)
+    checkpoints, traces = zip(*(_checkpoints(run) for run in (recorded, repeated)), strict=True)
     initial = [text_at(read_object(run.provenance), "model", "initial_sha256") for run in (recorded, repeated)]
     return Findings(
         num_lines=len(first),
         lines=tuple(lines),
         equal_up_to=max(before, default=0),
-        checkpoints=tuple(_compare_checkpoints(recorded, repeated)),
+        checkpoints=tuple(_compare_checkpoints(*checkpoints)),
         results=tuple(results),
         compared_results=tuple(compared),
         initial_weights_differ=None not in initial and initial[0] != initial[1],
-        traced=_compare_traces(recorded, repeated),
+        traced=_compare_traces(*traces),
     )
 
 
@@ -83,8 +84,7 @@ def _line(a: MetricEntry | None, b: MetricEntry | None) -> LineDifference | None
     return LineDifference(place[0], name, first.get(name), second.get(name), names)
 
 
-def _compare_checkpoints(recorded: RunDirectory, repeated: RunDirectory) -> Iterator[CheckpointComparison]:
-    first, second = _by_step(recorded), _by_step(repeated)
+def _compare_checkpoints(first: Mapping[int, Path], second: Mapping[int, Path]) -> Iterator[CheckpointComparison]:
     for step in sorted(first.keys() & second.keys()):
         a, b = (_read(found[step]) for found in (first, second))
         weights = [state["model_state_dict"] for state in (a, b)]
@@ -95,25 +95,27 @@ def _compare_checkpoints(recorded: RunDirectory, repeated: RunDirectory) -> Iter
         yield CheckpointComparison(first[step].name, step, len(names), tuple(differing), states)
 
 
-def _compare_traces(recorded: RunDirectory, repeated: RunDirectory) -> tuple[int, int | None]:
-    first, second = (_trace(run) for run in (recorded, repeated))
+def _compare_traces(first: Mapping[int, int], second: Mapping[int, int]) -> tuple[int, int | None]:
     steps = sorted(first.keys() & second.keys())
     parting = next((step for step in steps if first[step] != second[step]), None)
     return max((step for step in steps if parting is None or step < parting), default=0), parting
 
 
-def _trace(run: RunDirectory) -> dict[int, int]:
+def _checkpoints(run: RunDirectory) -> tuple[dict[int, Path], dict[int, int]]:
+    """Return one checkpoint for each step that has one, and the checksums of the weights that the last one holds."""
+    paths, trace = {}, {}
+    for path in sorted(run.checkpoints.glob("*.pt")):
+        state = _read(path)
+        paths[state["step"]] = path
+        if path == run.last_checkpoint:
+            trace = _trace(state)
+    return paths, trace
+
+
+def _trace(state: Mapping[str, Any]) -> dict[int, int]:
     """Return the checksums of the weights by step, as the callback `WeightsTrace` keeps them."""
-    if not run.last_checkpoint.exists():
-        return {}
-    states = _read(run.last_checkpoint).get("callback_states", {}).values()
-    traces = [state for state in states if "checksums" in state]
+    traces = [kept for kept in state.get("callback_states", {}).values() if "checksums" in kept]
     return {k: v for t in traces for k, v in zip(t["steps"].tolist(), t["checksums"].tolist(), strict=True)}
-
-
-def _by_step(run: RunDirectory) -> dict[int, Path]:
-    """Return one checkpoint for each step that has one."""
-    return {_read(path)["step"]: path for path in sorted(run.checkpoints.glob("*.pt"))}
 
 
 def _read(path: Path) -> dict[str, Any]:
