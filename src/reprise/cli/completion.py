@@ -4,11 +4,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from reprise.cli.composing import CONFIG_NAME, initialized
+from reprise.cli.composing import CONFIG_NAME, initialized, loader
 from reprise.private_names.hydra import completions, without_program
 
 
@@ -21,5 +20,5 @@ def print_completions(config_dir: Path) -> None:
     is_key = not space
     # What cannot be composed yet cannot be completed, and a shell is no place to say so.
     with suppress(HydraException, OmegaConfBaseException), initialized(config_dir):
-        words = completions(GlobalHydra.instance().config_loader(), CONFIG_NAME, key if is_key else overrides)
+        words = completions(loader(), CONFIG_NAME, key if is_key else overrides)
         print(" ".join(word.removesuffix("=") if is_key else word for word in words))

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ResultDefault
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprise.cli.composing import CONFIG_NAME, initialized
+from reprise.cli.composing import CONFIG_NAME, compose_job, initialized, loader
 from reprise.cli.mending import mended_if_refused
 from reprise.cli.overrides import is_group, missing_part, parse, with_texts_quoted
 from reprise.cli.sources import Source, find, sources
@@ -68,11 +65,8 @@ def explain_key(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Ex
 
 def _explanations(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Explanation]:
     with initialized(config_dir):
-        config = compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        places = _Places(overrides, GlobalHydra.instance().config_loader())
+        config = compose_job(overrides)
+        places = _Places(overrides, loader())
         explanations: list[Explanation] = []
         waiting = _keys(config, key)
         for leaf in waiting:
