@@ -55,7 +55,7 @@ try:
     else:
         import hydra
 
-        from reprise.cli.engine_configs import make_findable
+        from reprise.cli.config_files import make_findable
 
         make_findable()
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(lambda config: None)()

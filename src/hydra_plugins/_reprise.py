@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -17,6 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from reprise.cli.overrides import parse
 from reprise.cli.sweep.launcher import SweepLauncher, completed
 from reprise.cli.sweep.worker_processes import imported, num_slots, outcomes, threads_each, visible_gpus
 from reprise.errors import InputError
@@ -39,12 +39,11 @@ class GridSweeper(Sweeper):
         self._params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self._parser = OverridesParser.create(hydra_context.config_loader)
         self._launcher: Launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         values: dict[str, list[str]] = {}
-        for override in self._parser.parse_overrides([f"{k}={v}" for k, v in self._params.items()] + arguments):
+        for override in parse([f"{k}={v}" for k, v in self._params.items()] + arguments):
             key = override.get_key_element()
             if not override.is_sweep_override():
                 values[key] = [f"{key}={override.get_value_element_as_str()}"]
@@ -70,7 +69,6 @@ class OptunaSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         imported("optuna", "search", "hydra/sweeper")
         self._config = config
-        self._parser = OverridesParser.create(hydra_context.config_loader)
         launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
         if not isinstance(launcher, SweepLauncher):
             raise InputError("hydra/launcher: a search takes one of those in src/reprise/configs/hydra/launcher")
@@ -84,9 +82,7 @@ class OptunaSweeper(Sweeper):
         launcher, num_at_once = self._launcher, self._launcher.num_at_once
         if num_at_once is None:
             raise InputError("hydra.launcher.n_jobs: a search needs the number of trials at a time")
-        fixed, space = search_space(
-            self._parser.parse_overrides([f"{k}={v}" for k, v in self._params.items()] + arguments)
-        )
+        fixed, space = search_space(parse([f"{k}={v}" for k, v in self._params.items()] + arguments))
         metrics = metrics_of(self._metrics, self._config)
         sampler: Any = OmegaConf.to_container(self._sampler)
         search = Search(launcher.directory, fixed, space, metrics, sampler, self._seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from reprise.cli.composing import CONFIG_NAME, initialized, loader
+from reprise.cli.config_files import CONFIG_NAME, initialized, loader
 from reprise.private_names.hydra import completions, without_program
 
 

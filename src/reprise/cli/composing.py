@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprise.cli.engine_configs import make_findable
+from reprise.cli.config_files import CONFIG_NAME, initialized, loader
 from reprise.cli.hydra_errors import as_input_error
 from reprise.cli.overrides import is_group, missing_part, parse, with_texts_quoted
 from reprise.cli.sources import find, origin, sources
@@ -25,8 +23,6 @@ from reprise.config.secrets import hidden, hidden_in_text
 from reprise.errors import ConfigError, Problem
 from reprise.private_names.omegaconf import raw_value
 from reprise.text.suggestions import instead
-
-CONFIG_NAME = "train"
 
 
 def validated(job: DictConfig, found: Sequence[Problem] = ()) -> Composed:
@@ -93,12 +89,15 @@ def compose_and_validate(config_dir: Path, overrides: Sequence[str], found: Sequ
 
 def compose_job(overrides: Sequence[str]) -> DictConfig:
     """Return what Hydra makes of the overrides, without its own section, which becomes the current `HydraConfig`."""
-    composed = compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    job = composed.copy()
-    OmegaConf.set_struct(job, False)
-    del job["hydra"]
-    return job
+    return as_job(compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True))
+
+
+def as_job(composed: DictConfig) -> DictConfig:
+    """Return a composed config without Hydra's own section, which becomes the current `HydraConfig`."""
+    HydraConfig.instance().set_config(composed)  # which copies what it takes
+    OmegaConf.set_struct(composed, False)
+    del composed["hydra"]
+    return composed
 
 
 def with_overrides(
@@ -161,9 +160,7 @@ def _aimless_nulls(values: Mapping[str, Any], overrides: Sequence[str]) -> Itera
         entries = values.get(section)
         entries = entries if isinstance(entries, dict) else {}
         for name, spec in entries.items():
-            if spec is None and not any(
-                source.sets(f"{section}.{name}") for source in sources(overrides, CONFIG_NAME, loader())
-            ):
+            if spec is None and not any(source.sets(f"{section}.{name}") for source in sources(overrides)):
                 others = [other for other in entries if other != name]
                 yield Problem(f"{section}.{name}", f"there is none to remove; {instead(name, others, f'{section}.')}")
 
@@ -180,20 +177,9 @@ def _with_origin(problem: Problem, overrides: Sequence[str]) -> Problem:
     source = None
     with contextlib.suppress(HydraException, OmegaConfBaseException):
         while source is None and key:
-            source = origin(key.split("[")[0], overrides, CONFIG_NAME, loader())
+            source = origin(key.split("[")[0], overrides)
             key = key.rpartition(".")[0]
     message, group = problem.message, problem.key.replace(".", "/")
-    if message.startswith("expected a mapping") and source is not None and is_group(group, loader()):
+    if message.startswith("expected a mapping") and source is not None and is_group(group):
         message += f"; an option is chosen as {group}=…: {', '.join(loader().get_group_options(group))}"
     return Problem(problem.key, message, source)
-
-
-def initialized(config_dir: Path) -> initialize_config_dir:
-    """Return the context in which Hydra composes files of `config_dir`."""
-    make_findable()
-    return initialize_config_dir(str(config_dir), version_base="1.3", job_name=CONFIG_NAME)
-
-
-def loader() -> ConfigLoader:
-    """Return what knows the config groups and their options, while Hydra is initialized."""
-    return GlobalHydra.instance().config_loader()

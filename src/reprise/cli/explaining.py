@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprise.cli.composing import CONFIG_NAME, compose_job, initialized, loader
+from reprise.cli.composing import compose_job
+from reprise.cli.config_files import CONFIG_NAME, initialized, loader
 from reprise.cli.mending import mended_if_refused
 from reprise.cli.overrides import is_group, missing_part, parse, with_texts_quoted
 from reprise.cli.sources import Source, find, sources
@@ -66,7 +66,7 @@ def explain_key(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Ex
 def _explanations(config_dir: Path, key: str, overrides: Sequence[str]) -> list[Explanation]:
     with initialized(config_dir):
         config = compose_job(overrides)
-        places = _Places(overrides, loader())
+        places = _Places(overrides)
         explanations: list[Explanation] = []
         waiting = _keys(config, key)
         for leaf in waiting:
@@ -109,11 +109,10 @@ def _default(key: str) -> list[Setting]:
 class _Places:
     """All files and overrides that a config was made of."""
 
-    def __init__(self, overrides: Sequence[str], loader: ConfigLoader) -> None:
+    def __init__(self, overrides: Sequence[str]) -> None:
         self._overrides = parse(overrides)
-        self._loader = loader
-        self._sources = list(sources(overrides, CONFIG_NAME, loader))[::-1]
-        defaults = loader.compute_defaults_list(CONFIG_NAME, list(overrides), RunMode.RUN)
+        self._sources = list(sources(overrides))[::-1]
+        defaults = loader().compute_defaults_list(CONFIG_NAME, list(overrides), RunMode.RUN)
         self._defaults = {default.config_path: default for default in defaults.defaults}
         self._choices = defaults.overrides.override_metadata
 
@@ -131,7 +130,7 @@ class _Places:
 
     def _overridden(self, override: Override, key: str) -> str | None:
         name = override.key_or_group
-        if is_group(name, self._loader) and not override.is_delete():
+        if is_group(name) and not override.is_delete():
             return None  # it chose a file
         if name != key and not key.startswith(f"{name}."):
             return None

@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from reprise.cli.command_line import exits_with_messages
-from reprise.cli.composing import CONFIG_NAME, validated
-from reprise.cli.engine_configs import make_findable
+from reprise.cli.composing import validated
+from reprise.cli.config_files import CONFIG_NAME, make_findable
 from reprise.cli.job_configs import check_sweep
 from reprise.cli.mending import mended_if_refused
 from reprise.cli.overrides import with_texts_quoted

@@ -9,7 +9,8 @@ from hydra.core.override_parser.types import Override, OverrideType, QuotedStrin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprise.cli.composing import compose_job, initialized, loader, valid
+from reprise.cli.composing import compose_job, valid
+from reprise.cli.config_files import initialized
 from reprise.cli.overrides import is_group, parse, with_texts_quoted
 from reprise.config.schema import ExperimentConfig
 from reprise.errors import ConfigError, InputError, Problem
@@ -58,7 +59,7 @@ class JobConfigs:
         (override,) = parse([line])
         key = override.key_or_group
         if key not in self._is_group:
-            self._is_group[key] = is_group(key, loader())
+            self._is_group[key] = is_group(key)
         is_value = (
             override.type is OverrideType.CHANGE
             and override.package is None
@@ -89,7 +90,7 @@ def check_sweep(config_dir: Path, overrides: Sequence[str], found: Sequence[Prob
 
 def _values(overrides: Sequence[str]) -> dict[str, list[str]]:
     """Return what is tried for each key, as overrides."""
-    return {override.get_key_element(): choices(override) for override in parse(overrides, loader())}
+    return {override.get_key_element(): choices(override) for override in parse(overrides)}
 
 
 def _preset() -> list[str]:

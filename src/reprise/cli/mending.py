@@ -10,7 +10,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from reprise.cli.composing import CONFIG_NAME, compose_and_validate, initialized, loader
+from reprise.cli.composing import compose_and_validate
+from reprise.cli.config_files import CONFIG_NAME, initialized
 from reprise.cli.hydra_errors import as_input_error
 from reprise.cli.job_configs import check_sweep, choices
 from reprise.cli.overrides import forced, group_problems, is_group, parse, removal_problem
@@ -52,22 +53,20 @@ def mended(config_dir: Path, overrides: Sequence[str], is_sweep: bool) -> list[s
         HydraException: if something else is wrong.
     """
     with initialized(config_dir):
-        parsed = parse(overrides, loader())
+        parsed = parse(overrides)
         for override in parsed:
             if not override.key_or_group:
                 raise InputError(f"{override.input_line}: expected KEY=VALUE")
         places = [str(override.input_line) for override in parsed if override.key_or_group == "hydra.searchpath"]
-        problems = [] if places else group_problems(parsed, loader())  # Hydra alone knows options that lie elsewhere
+        problems = [] if places else group_problems(parsed)  # Hydra alone knows options that lie elsewhere
         if problems:
             raise ConfigError(problems)
-        removals = [
-            override for override in parsed if override.is_delete() and not is_group(override.key_or_group, loader())
-        ]
+        removals = [override for override in parsed if override.is_delete() and not is_group(override.key_or_group)]
         others = [override for override in parsed if override not in removals]
-        groups = [choices(override)[0] for override in others if is_group(override.key_or_group, loader())]
+        groups = [choices(override)[0] for override in others if is_group(override.key_or_group)]
         config = compose(CONFIG_NAME, overrides=[*places, *groups])
         wrong = {str(removal.input_line): removal_problem(removal, config) for removal in removals}
-        lines = forced(others, config, loader())
+        lines = forced(others, config)
     lines += [line for line, problem in wrong.items() if problem is None]
     found = [problem for problem in wrong.values() if problem is not None]
     (check_sweep if is_sweep else compose_and_validate)(config_dir, lines, found)

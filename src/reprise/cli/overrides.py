@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString, ValueType
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 
+from reprise.cli.config_files import loader
 from reprise.config.schema import text_keys
 from reprise.errors import Problem
 from reprise.private_names.omegaconf import node_of
@@ -22,9 +23,10 @@ from reprise.text.suggestions import instead, unknown
 _ASSIGNMENT = re.compile(r"(?P<key>\+{0,2}(?P<name>[\w.]+))=(?P<value>.*)", re.DOTALL)
 
 
-def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
-    """Return Hydra's reading of overrides; with a `loader`, `glob(*)` can be spelled out too."""
-    return OverridesParser.create(loader).parse_overrides(list(overrides))
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Return Hydra's reading of overrides; while it is initialized, `glob(*)` can be spelled out too."""
+    config_loader = loader() if GlobalHydra.instance().is_initialized() else None
+    return OverridesParser.create(config_loader).parse_overrides(list(overrides))
 
 
 def with_texts_quoted(overrides: Sequence[str]) -> list[str]:
@@ -43,32 +45,32 @@ def with_texts_quoted(overrides: Sequence[str]) -> list[str]:
     return quoted
 
 
-def forced(overrides: Sequence[Override], config: DictConfig, loader: ConfigLoader) -> list[str]:
+def forced(overrides: Sequence[Override], config: DictConfig) -> list[str]:
     """Return overrides such that none fails because `config` lacks its key; groups and Hydra's own keys stay."""
     return [
         f"++{override.input_line}"
         if override.type is OverrideType.CHANGE
         and not override.is_hydra_override()
-        and not is_group(override.key_or_group, loader)
+        and not is_group(override.key_or_group)
         and missing_part(config, override.key_or_group) is not None
         else str(override.input_line)
         for override in overrides
     ]
 
 
-def is_group(key: str, loader: ConfigLoader) -> bool:
+def is_group(key: str) -> bool:
     """Return whether `key` is a config group, such as `model` or `training/optimizer`, rather than a key."""
-    return bool(key) and bool(loader.get_group_options(key))
+    return bool(key) and bool(loader().get_group_options(key))
 
 
-def group_problems(overrides: Sequence[Override], loader: ConfigLoader) -> list[Problem]:
+def group_problems(overrides: Sequence[Override]) -> list[Problem]:
     """Return a problem for each option that was chosen and is not there."""
     problems = []
     for override in overrides:
         group = override.key_or_group
-        if override.is_delete() or not is_group(group, loader):
+        if override.is_delete() or not is_group(group):
             continue
-        options = loader.get_group_options(group)
+        options = loader().get_group_options(group)
         values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
         for value in (item for choice in values for item in (choice if isinstance(choice, list) else [choice])):
             text = value.text if isinstance(value, QuotedString) else value
@@ -79,10 +81,10 @@ def group_problems(overrides: Sequence[Override], loader: ConfigLoader) -> list[
                 problems.append(Problem(group, f"expected the name of an option, got {shown}; {advice}", source))
             elif "${" in text:
                 named = re.findall(r"\$\{([^{}]*)\}", text)
-                if not named or not all(is_group(name, loader) for name in named):
+                if not named or not all(is_group(name) for name in named):
                     message = f"expected the name of an option, or ${{GROUP}} for that of another group, got {text!r}"
                     problems.append(Problem(group, message, source))
-            elif not loader.repository.config_exists(f"{group}/{text}"):  # type: ignore[attr-defined]
+            elif not loader().repository.config_exists(f"{group}/{text}"):  # type: ignore[attr-defined]
                 problems.append(Problem(group, f"there is no option {text!r}; {instead(text, options)}", source))
     return problems
 

@@ -5,24 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from reprise.cli.engine_configs import shown
+from reprise.cli.config_files import CONFIG_NAME, loader, shown
 from reprise.cli.overrides import is_group, parse
 from reprise.config.secrets import hidden_in_text
 from reprise.private_names.omegaconf import node_of, raw_value
 
 
-def origin(key: str, overrides: Sequence[str], config_name: str, loader: ConfigLoader) -> str | None:
+def origin(key: str, overrides: Sequence[str]) -> str | None:
     """Return the override or config file that set `key`, the last one if there are several, None if none did."""
     for override in reversed(parse(overrides)):
-        if is_group(override.key_or_group, loader) and override.key_or_group != key and not override.is_delete():
+        if is_group(override.key_or_group) and override.key_or_group != key and not override.is_delete():
             continue  # it chose a file
         if _covers(override.key_or_group, key) or _covers(key, override.key_or_group):
             return hidden_in_text(f"command line: {str(override.input_line).removeprefix('++')}")
-    return next((source.name for source in sources(overrides, config_name, loader) if source.has(key)), None)
+    return next((source.name for source in sources(overrides) if source.has(key)), None)
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,12 @@ class Source:
         return find(self.config, key[len(self.package) :].lstrip("."))
 
 
-def sources(overrides: Sequence[str], config_name: str, loader: ConfigLoader) -> Iterator[Source]:
+def sources(overrides: Sequence[str]) -> Iterator[Source]:
     """Yield the files that the config was composed from, the one with the last word first."""
-    for default in reversed(loader.compute_defaults_list(config_name, list(overrides), RunMode.RUN).defaults):
+    for default in reversed(loader().compute_defaults_list(CONFIG_NAME, list(overrides), RunMode.RUN).defaults):
         if default.config_path is None or default.config_path.startswith("hydra/"):
             continue
-        source = loader.repository.load_config(default.config_path)  # type: ignore[attr-defined]
+        source = loader().repository.load_config(default.config_path)  # type: ignore[attr-defined]
         if source is not None and isinstance(source.config, DictConfig):
             directory, config_path = Path(source.path.removeprefix("file://")), default.config_path
             path = directory / f"{config_path}.yaml"

@@ -1,10 +1,9 @@
 """Fails when a new version of Hydra or OmegaConf takes away, or changes, a private name that the engine relies on."""
 
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from tiny_runs import CONFIGS
 
-from reprise.cli.composing import initialized
+from reprise.cli.config_files import initialized, loader
 from reprise.private_names.hydra import completions, get_args_parser, without_program
 from reprise.private_names.omegaconf import MISSING, node_of, raw_value
 
@@ -17,7 +16,7 @@ def test_flags_and_overrides_of_a_command_line_are_told_apart() -> None:
 def test_a_line_of_overrides_is_completed() -> None:
     assert without_program("python scripts/train.py experiment=ba") == "experiment=ba"
     with initialized(CONFIGS):
-        assert completions(GlobalHydra.instance().config_loader(), "train", "experiment=ba") == ["experiment=base"]
+        assert completions(loader(), "train", "experiment=ba") == ["experiment=base"]
 
 
 def test_a_node_is_read_without_resolving_it() -> None:

@@ -7,14 +7,13 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from reprise.cli.composing import validated
+from reprise.cli.composing import as_job, validated
+from reprise.cli.config_files import loader
 from reprise.cli.job_configs import JobConfigs
 from reprise.cli.sweep.job import SweepJob
 from reprise.config import ExperimentConfig
@@ -37,7 +36,6 @@ _SHARE_OF_SUMMARIES = 0.01
 class ComposedJob:
     """Composes a job's config and carries it out, here or in another process."""
 
-    config_loader: ConfigLoader
     master_config: DictConfig
     job: SweepJob
 
@@ -45,11 +43,7 @@ class ComposedJob:
         return self.job.carry_out(overrides, lambda: self._compose(overrides))
 
     def _compose(self, overrides: Sequence[str]) -> Composed:
-        composed = self.config_loader.load_sweep_config(self.master_config, list(overrides))
-        HydraConfig.instance().set_config(composed)  # which copies what it takes
-        OmegaConf.set_struct(composed, False)
-        del composed["hydra"]
-        return validated(composed)
+        return validated(as_job(loader().load_sweep_config(self.master_config, list(overrides))))
 
 
 class SweepLauncher(Launcher):
@@ -57,7 +51,7 @@ class SweepLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         assert isinstance(task_function, SweepJob)
-        self.job = ComposedJob(hydra_context.config_loader, config, task_function)
+        self.job = ComposedJob(config, task_function)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Return how the jobs ended.

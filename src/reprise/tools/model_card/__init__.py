@@ -3,9 +3,11 @@
 A card states only what the files of the run hold. The same files give the same bytes, whenever and wherever.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reprise.config import ExperimentConfig
 from reprise.errors import InputError
@@ -14,8 +16,11 @@ from reprise.files.json_file import read_object
 from reprise.files.json_values import mapping_at, numbers, text_at
 from reprise.runs.metrics_log import MetricEntry, last_metrics, read_metrics
 from reprise.runs.run_directory import RunDirectory
-from reprise.tools.model_card.facts import CardFacts, ChecklistLine
+from reprise.tools.model_card.facts import CardFacts
 from reprise.tools.model_card.front_matter import front_matter
+
+if TYPE_CHECKING:
+    from reprise.tools.checklist import Check  # which imports torch
 
 __all__ = ["generate_model_card", "write_model_card"]
 
@@ -31,7 +36,7 @@ def generate_model_card(
     results: Mapping[str, Any] | None = None,
     status: Mapping[str, Any] | None = None,
     history: Sequence[MetricEntry] = (),
-    checklist: Sequence[ChecklistLine] = (),
+    checklist: Sequence[Check] = (),
     plots: Sequence[str] = (),
 ) -> Path:
     """Write the card of a model to `output_path` and return the path; facts not given are "not recorded" in it.
@@ -50,7 +55,7 @@ def generate_model_card(
     return path
 
 
-def write_model_card(run: RunDirectory, checklist: Sequence[ChecklistLine] = ()) -> Path:
+def write_model_card(run: RunDirectory, checklist: Sequence[Check] = ()) -> Path:
     """Write `model_card.md` of a run from its other files and return its path.
 
     `checklist`: of this run, from `reprise.tools.checklist`, which needs torch to read checkpoints; the card does not.
@@ -62,7 +67,7 @@ def write_model_card(run: RunDirectory, checklist: Sequence[ChecklistLine] = ())
     return run.model_card
 
 
-def model_card_text(run: RunDirectory, checklist: Sequence[ChecklistLine] = (), repository: str | None = None) -> str:
+def model_card_text(run: RunDirectory, checklist: Sequence[Check] = (), repository: str | None = None) -> str:
     """Return what `write_model_card` writes, from the template that the run keeps beside its card, if it has its own.
 
     `repository`: the one on the Hugging Face Hub that readers of the card load the model from.

@@ -3,11 +3,13 @@
 Templates see these objects, so they hold plain values only: nothing that can read, write or call anything else.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from reprise.errors import ConfigError
 from reprise.files.json_values import at, flattened, list_at, mapping_at, mappings_at, number_at, text_at
@@ -15,6 +17,9 @@ from reprise.runs.metrics_log import MetricEntry
 from reprise.runs.run_directory import find_run
 from reprise.tools.model_card.hub import LICENSES
 from reprise.tools.model_card.scores import Scores
+
+if TYPE_CHECKING:
+    from reprise.tools.checklist import Check  # which imports torch
 
 CARD_KEYS = (
     "description",
@@ -32,20 +37,6 @@ _NOT_SETTINGS = {
     *("card", "callbacks", "tracker", "metrics", "experiment_name", "run_id", "output_dir", "trusted_packages")
 }
 _MOST_EVALUATIONS = 12
-
-
-class ChecklistLine(Protocol):
-    """One line of the reproducibility checklist; a `reprise.tools.checklist.Check` is one."""
-
-    @property
-    def title(self) -> str: ...
-
-    @property
-    def verdict(self) -> str: ...
-
-    @property
-    def evidence(self) -> str:
-        """Text in which `code` may stand."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class CardFacts:
     results: Mapping[str, Any] = field(default_factory=dict)
     status: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[MetricEntry] = ()
-    checklist: Sequence[ChecklistLine] = ()
+    checklist: Sequence[Check] = ()
     plot_paths: Sequence[str] = ()
     """Paths of the plots beside the card, relative to it."""
     repository: str | None = None
