@@ -165,22 +165,47 @@ def test_all_problems_are_shown_together(command: Any) -> None:
         ("training: {batch_size: [1, 2}\n", "{file}, line 2, column 29: not YAML: expected ',' or ']', but got '}}'"),
         ("seed:\n\t1\n", "{file}, line 3, column 1: not YAML: found character '\\t' that cannot start any token"),
         ("seed: 1\nseed: 2\n", "{file}, line 3, column 1: not YAML: found duplicate key seed"),
+        ("3\n", "{file}: cannot be read as a config: Invalid loaded object type: int"),
         ("seed: ${\n", "seed: no viable alternative at input '${{'"),
     ],
 )
 def test_a_file_that_cannot_be_read_as_a_config_is_told_with_its_line_or_key(
     command: Any, tmp_path: Path, text: str, message: str
 ) -> None:
+    configs = configs_with_experiment(tmp_path, text)
+    for arguments in (["experiment=mine"], ["experiment=mine", "--cfg", "job"], ["-m", "experiment=mine", "seed=1,2"]):
+        _, code, _, err = command(*arguments, configs=configs)
+        assert (code, err) == (2, f"Error: {message.format(file=configs / 'experiment' / 'mine.yaml')}\n")
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=1,2"]])
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("defaults: [mine]", "RecursionError"),
+        ("a: &a [*a]", "RecursionError"),
+        ("defaults: [{3: 4}]", "AssertionError"),
+    ],
+)
+def test_a_file_that_hydra_does_not_expect_is_one_message(
+    command: Any, tmp_path: Path, text: str, error: str, arguments: list[str]
+) -> None:
+    _, code, _, err = command(*arguments, "experiment=mine", configs=configs_with_experiment(tmp_path, text))
+    assert code == 2
+    assert err.startswith(f"Error: Hydra cannot compose a config of the files and overrides given: {error}")
+    assert list(Path().iterdir()) == []
+
+
+def configs_with_experiment(tmp_path: Path, text: str) -> Path:
+    """Return a directory of config files with an experiment `mine`."""
     configs = tmp_path / "configs"
     (configs / "experiment").mkdir(parents=True)
     for path in CONFIGS.iterdir():
         if path.name != "experiment":
             (configs / path.name).symlink_to(path)
     (configs / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
-    for arguments in (["experiment=mine"], ["experiment=mine", "--cfg", "job"], ["-m", "experiment=mine", "seed=1,2"]):
-        _, code, _, err = command(*arguments, configs=configs)
-        assert (code, err) == (2, f"Error: {message.format(file=configs / 'experiment' / 'mine.yaml')}\n")
-    assert list(Path().iterdir()) == []
+    return configs
 
 
 def test_an_argument_that_a_target_takes_needs_no_file_that_lists_it(command: Any) -> None:

@@ -138,6 +138,8 @@ def test_wrong_keys_and_overrides_are_named() -> None:
         explained("training.learnin_rate", "experiment=base")
     with pytest.raises(ConfigError, match="there is no option 'bas'; did you mean `base`"):
         explained("seed", "experiment=bas")
+    with pytest.raises(ConfigError, match="expected the name of an option, got 1"):
+        explained("seed", "experiment=base", "model=[1,2]")  # at which Hydra raises a TypeError
     with pytest.raises(InputError, match="Ambiguous value"):
         explained("seed", "experiment=base", "seed=1,2")
 

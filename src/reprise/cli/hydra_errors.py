@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from reprise.errors import InputError
 from reprise.text.suggestions import instead
@@ -13,12 +14,16 @@ from reprise.text.suggestions import instead
 
 def as_input_error(error: Exception, config_dir: Path | None = None) -> InputError:
     """Return the error as one message for the person who typed it."""
-    if isinstance(error, UnicodeDecodeError) and config_dir is not None:
+    if isinstance(error, UnicodeDecodeError | OSError) and config_dir is not None:  # which name no file
         for path in sorted(config_dir.rglob("*.yaml")):
             try:
-                path.read_text(encoding="utf-8")
+                OmegaConf.load(path)
             except UnicodeDecodeError as found:
                 return InputError(f"{path}: not UTF-8 at byte {found.start}: {found.reason}")
+            except OSError as found:
+                return InputError(f"{path}: cannot be read as a config: {found}")
+            except (YAMLError, OmegaConfBaseException):
+                continue  # not chosen, or it would have been found first
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return InputError(f"{group}: there is no option {option!r}; {instead(option, error.options)}")

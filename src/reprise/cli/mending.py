@@ -20,8 +20,8 @@ from reprise.errors import ConfigError, InputError
 T = TypeVar("T")
 
 _REFUSED = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
-# At odd overrides Hydra raises these from within.
-_TRIPPED = (TypeError, AttributeError, LookupError, AssertionError, RecursionError)
+# At odd overrides and files Hydra raises these from within.
+_TRIPPED = (OSError, TypeError, AttributeError, LookupError, AssertionError, RecursionError)
 
 
 def mended_if_refused(
