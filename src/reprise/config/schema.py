@@ -1,7 +1,7 @@
 """The typed schema of the whole config, and `ExperimentConfig.save` and `load`.
 
-Keys that a section owns stand here with unit and range; every other key of `data` and `model`, and all keys of the
-components (metrics, callbacks …), are keyword arguments of their `_target_`.
+Keys that a section owns are defined here with unit and range. Every other key of `data` and `model`, and all keys of
+the components (metrics, callbacks …), are keyword arguments of their `_target_`.
 """
 
 import dataclasses

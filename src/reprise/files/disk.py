@@ -1,4 +1,4 @@
-"""What the disk under a run has room for, and what is said when it fails."""
+"""Compares the free space with the size of checkpoints, and turns errors of the disk into messages."""
 
 import errno
 import logging
@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from reprise.errors import StorageError
+from reprise.text.numbers import binary_size
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +21,10 @@ _CODES = frozenset(getattr(errno, name) for name in _FAILURES if hasattr(errno, 
 
 @contextmanager
 def translate_disk_errors(place: Path, state: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Turn what the operating system says about the disk under `place` into a message.
+    """Turn errors of the operating system about the disk under `place` into a message.
 
-    `state`: what a checkpoint there is to hold. Any error about a file below `place` is one of the disk; about other
-    files, only those that cannot be anything else.
+    `state`: the content of the checkpoint that is written. Any error about a file below `place` is one of the disk;
+    about other files, only those that cannot be anything else.
 
     Raises:
         StorageError: in place of an OSError.
@@ -44,8 +45,6 @@ def is_storage_failure(error: OSError, place: Path) -> bool:
 
 
 def _message(error: OSError, place: Path, num_bytes: int | None) -> str:
-    from reprise.text.numbers import binary_size
-
     path = place if num_bytes is not None or error.filename is None else os.fsdecode(error.filename)
     parts = [f"{path} cannot be written or read: {error.strerror or error}"]
     free = free_bytes(place)
@@ -57,7 +56,7 @@ def _message(error: OSError, place: Path, num_bytes: int | None) -> str:
 
 
 def free_bytes(place: Path) -> int | None:
-    """Return how much can still be written below `place`, or where it would lie; None if nobody knows."""
+    """Return how much can still be written below `place`, or where it would lie; None if that is unknown."""
     for path in (place, *place.absolute().parents):
         try:
             status = os.statvfs(path)
@@ -81,7 +80,7 @@ def num_bytes_of(value: Any) -> int:
 
 
 def checkpoint_size(model: nn.Module, optimizer: Any) -> int:
-    """Return about how many bytes a checkpoint takes at most; before the first step the optimizer's part is a guess."""
+    """Return about how many bytes a checkpoint has at most; before the first step the optimizer's part is a guess."""
     trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     return num_bytes_of(model.state_dict()) + max(num_bytes_of(optimizer.state_dict()), 2 * trained)
 
@@ -91,8 +90,6 @@ def warn_of_little_space(folder: Path, size: int, num_files: int) -> None:
     free = free_bytes(folder)
     there = sum(path.stat().st_size for path in folder.glob("*.pt"))
     if free is not None and size * num_files > free + there:
-        from reprise.text.numbers import binary_size
-
         logger.warning(
             "%s may become too small: a checkpoint needs about %s, and up to %d are there at once, which is %s; %s are "
             "free. callbacks.checkpoints.keep limits the periodic ones",

@@ -38,7 +38,7 @@ def attempt(
 ) -> RunInTraining:
     """Execute the run until it is complete or something stops it, and return it as it is then.
 
-    Every callback that started is called when it ends, too. `config` says what to `build`; `run.config` is what is
+    Every callback that started is called when it ends, too. `build` gets `config`; `run.config` is
     recorded. Of several processes the first one records.
 
     Raises:
@@ -65,7 +65,7 @@ def attempt(
                         callback.on_results(finished)
         except BaseException as stopped_by:
             if run.processes.size > 1 and run.processes.is_first:
-                # torchrun ends all when one of them ends, and this one is to record and to say why.
+                # torchrun ends all when one of them ends; this one has to record why.
                 ignore_signals()
             error = run.processes.explained(stopped_by)
         _end(reached, started, error)
@@ -92,14 +92,14 @@ def _assemble(run: RunBeforeTraining, task: Task, provenance: ProvenanceFile) ->
         }
     )
     events = CallbackEvents()
-    loop = run.stoppable.saving = build_loop(task, run.processes, events)
+    loop = run.stoppable.saving = build_loop(task, events)
     training = RunInTraining(**vars(run), data=task.data, model=task.model, device=task.device, loop=loop)
     events.bind(training)
     return training
 
 
 def _train(run: RunInTraining, first_step: int) -> float:
-    """Train to the end, and return how many seconds that took.
+    """Train to the end, and return its seconds.
 
     Raises:
         Interrupted: if a signal stopped it after saving.
@@ -120,7 +120,7 @@ def _score(run: RunInTraining, task: Task) -> RunInTraining:
     best = None
     if run.processes.is_first and run.loop.best is not None:
         best = mend_best(run.directory, run.loop.best.step, task.device)
-    run.processes.wait()  # for the best checkpoint, which the first one writes and all read
+    run.processes.wait()  # the first one writes the best checkpoint, and all read it
     results = write_results(task, run.directory, best)
     return replace(run, model=task.model, results=results)
 

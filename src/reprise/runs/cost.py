@@ -1,4 +1,4 @@
-"""What a run takes: time, speed, memory, and energy where the machine counts it."""
+"""Measures the cost of a run: time, speed, memory, and energy where the GPU counts it."""
 
 import ctypes
 import resource
@@ -29,7 +29,7 @@ class CostMeter:
     def measure(
         self, from_step: int, num_samples: int, training_seconds: float, earlier: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
-        """Return what the attempt took that completes the run; what is not known is None.
+        """Return the cost of the attempt that completes the run; None stands for unknown values.
 
         `num_samples`: trained on from step `from_step` on, in `training_seconds`, evaluations included. `earlier`:
         the attempts before, as `status.json` has them.
@@ -47,7 +47,7 @@ class CostMeter:
 
 
 def _seconds(attempt: Mapping[str, Any]) -> float | None:
-    """Return how long an attempt took by its own account, which one that was killed does not give."""
+    """Return the seconds of an attempt; None for one that was killed, which recorded no end."""
     try:
         ended, started = (datetime.fromisoformat(attempt[key]) for key in ("ended", "started"))
     except ValueError:
@@ -62,7 +62,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def _gpu_energy(device: torch.device) -> float | None:
-    """Return the joules that a GPU has taken since its driver was loaded; None where that is not counted.
+    """Return the joules that a GPU has consumed since its driver was loaded; None where that is not counted.
 
     See https://docs.nvidia.com/deploy/nvml-api, `nvmlDeviceGetTotalEnergyConsumption`.
     """

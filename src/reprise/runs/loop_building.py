@@ -5,18 +5,17 @@ import torch
 from reprise.config.targets import build as build_target
 from reprise.data import counter_of
 from reprise.optimization.parameter_groups import parameter_groups
-from reprise.runs.building import Task, num_microbatches
+from reprise.runs.building import Task
 from reprise.training.accumulation import Accumulation
 from reprise.training.cadence import Cadence, num_total_steps
 from reprise.training.loop import Events, Loop
-from reprise.training.processes import Processes
 from reprise.training.step import OptimizerStep, Precision
 
 
-def build_loop(task: Task, processes: Processes, events: Events) -> Loop:
+def build_loop(task: Task, events: Events) -> Loop:
     """Return the loop that trains the model of `task`, at step 0."""
-    training = task.config.training
-    batches, num = task.microbatches(), num_microbatches(training, processes.size)
+    training, processes = task.config.training, task.processes
+    batches = task.microbatches()
     total_steps = num_total_steps(batches.steps_per_epoch, training.max_epochs, training.max_steps)
     spread = None
     if processes.size > 1:
@@ -27,11 +26,9 @@ def build_loop(task: Task, processes: Processes, events: Events) -> Loop:
             task.model, processes, training.parallel, training.reduction, task.device, task.train_once
         )
         task.is_sharded = training.parallel == "fsdp"
-    accumulation = (
-        None
-        if num == 1
-        else Accumulation(task.model, num, processes=processes, reduction=training.reduction, spread=spread)
-    )
+    accumulation, num = None, batches.num_per_step
+    if num > 1:
+        accumulation = Accumulation(task.model, num, processes=processes, reduction=training.reduction, spread=spread)
     optimizer = build_target(
         training.optimizer,
         "training.optimizer",

@@ -1,4 +1,4 @@
-"""Facts about code, environment and hardware, as far as they can be measured."""
+"""Collects facts about code, environment and hardware."""
 
 import contextlib
 import functools
@@ -99,7 +99,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """Return the facts in a provenance file, none if there is no such file.
 
     Raises:
-        InputError: if they are not laid out as a run lays them out.
+        InputError: if a section of it is not an object.
     """
     facts = read_object(path)
     sections = {name: facts[name] for name in _SECTIONS if name in facts}
@@ -111,7 +111,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def code_patch() -> bytes | None:
-    """Return what `git apply` turns the recorded commit into the code in use with; None if there is nothing.
+    """Return the patch from the recorded commit to the code in use; None if they are equal or there is no git.
 
     It holds all changes to tracked files, and files under `src`, `configs` and `scripts` that git does not track yet.
     """
@@ -137,7 +137,7 @@ def code_patch() -> bytes | None:
 
 
 def remember_patch(patch: bytes) -> None:
-    """Keep in the git directory of this clone that the patch was made here, so that repeating the run asks nobody."""
+    """Record in the git directory that the patch was made in this clone, so that `reproduce` applies it unasked."""
     folder = patches_made_in(Path(__file__).parent)
     if folder is not None:
         with contextlib.suppress(OSError):  # a clone that nobody may write to

@@ -9,10 +9,10 @@ from reprise.runs.run_directory import RunDirectory
 
 
 class ProvenanceFile:
-    """Records facts about a run while it is executed; what an earlier attempt has recorded stays.
+    """Adds facts about a run while it is executed; those of earlier attempts stay.
 
-    `facts`: what `collect_provenance` returned. `patch`: what has to be applied to the recorded commit to get the code
-    in use. Of several processes only the first one writes: in the others `is_writable` is false.
+    `facts`: what `collect_provenance` returned. `patch`: from the recorded commit to the code in
+    use. Of several processes only the first one writes: in the others `is_writable` is false.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ProvenanceFile:
         self._write(self._facts | {"determinism": recorded})
 
     def set_cost(self, cost: Mapping[str, Any]) -> None:
-        """Record what the run took; a run that is extended has taken more."""
+        """Record the cost of the run, in place of that before it was extended."""
         self._write(self._facts | {"cost": dict(cost)})
 
     def _write(self, facts: dict[str, Any]) -> None:

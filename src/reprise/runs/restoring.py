@@ -1,4 +1,4 @@
-"""Puts a run into the state of its last checkpoint; where one is damaged, another serves, or none does."""
+"""Restores a run from its last checkpoint, and replaces damaged checkpoints by whole ones."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def restore(run: RunInTraining) -> int:
-    """Put everything into the state of the last checkpoint, if there is one; return its step.
+    """Restore the run from its last checkpoint, if there is one, and return its step.
 
     Raises:
         CheckpointError: if no checkpoint is whole, or it is not one of this run.
@@ -28,10 +28,10 @@ def restore(run: RunInTraining) -> int:
     state = _load_last(run) if run.processes.is_first and path.exists() else None
     if not run.processes.from_first(state is not None):
         return 0
-    if state is None:  # the first process has seen to it that the file is whole
+    if state is None:  # the first process has checked the file
         state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
     try:
-        _take(run, state)
+        _apply(run, state)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit the run: {type(error).__name__}: {error}") from error
     logger.info("carrying on from step %d of %d", loop.step, loop.total_steps)
@@ -47,11 +47,11 @@ def _load_last(run: RunInTraining) -> dict[str, Any]:
         return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
 
 
-def _take(run: RunInTraining, state: dict[str, Any]) -> None:
+def _apply(run: RunInTraining, state: dict[str, Any]) -> None:
     loop = run.loop
     is_changed = bool(compare(state["config"], run.config))
     if is_changed and "before_end" in state:
-        state |= state["before_end"]  # the evaluation at the end is one that a longer run does not have
+        state |= state["before_end"]  # a longer run has no evaluation at this step
     loop.load_state_dict(state["loop_state"])
     for name, callback in run.callbacks.items():
         if name in state["callback_states"]:
@@ -60,7 +60,7 @@ def _take(run: RunInTraining, state: dict[str, Any]) -> None:
             logger.info("the callback %s is new from step %d on", name, loop.step)
     restore_rng_state(state)
     if is_changed:
-        loop.stop_reason = None  # what ended training then may not end it now
+        loop.stop_reason = None  # the reason need not hold for the changed config
 
 
 def _replace_damaged(last: Path, error: CheckpointError) -> None:
@@ -83,16 +83,16 @@ def _replace_damaged(last: Path, error: CheckpointError) -> None:
 def mend_best(directory: RunDirectory, step: int, device: torch.device) -> dict[str, Any] | None:
     """Return the best checkpoint, of optimizer step `step`, and None if there is none.
 
-    If it is damaged, any other of that step has its content, and takes its place.
+    A damaged one is replaced by any other checkpoint of that step, which has the same content.
 
     Raises:
-        CheckpointError: if it is damaged and there is none: nothing else may be called the best.
+        CheckpointError: if there is no other; a checkpoint of another step is not the best.
     """
     best = directory.best_checkpoint
     try:
         return read_checkpoint(best, device)
     except FileNotFoundError:
-        return None  # then none was written, and whoever wants it says so
+        return None  # `score_checkpoint` reports it
     except CheckpointError as damage:
         error = damage
     same = [path for its_step, path in _whole_checkpoints(directory.checkpoints) if its_step == step]

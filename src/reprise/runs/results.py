@@ -1,4 +1,4 @@
-"""What stands at the end: the best checkpoint scored on the test split, predictions, baselines, the export."""
+"""Scores the best checkpoint on the test split, and writes metrics, predictions, baselines and samples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,11 +23,11 @@ def score_checkpoint(
 ) -> dict[str, Any]:
     """Load a checkpoint into the task's model and return what `results/metrics.json` holds about it.
 
-    `state`: its content, if that was read just now.
+    `state`: the content of the checkpoint, if it was read already.
 
     Raises:
         InputError: if there is no such checkpoint.
-        CheckpointError: if it is damaged, or was saved by something else than a run.
+        CheckpointError: if it is damaged or not that of a run.
         NonFiniteError: if a score is not a finite number.
     """
     if state is None:
@@ -59,7 +59,7 @@ def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] |
     """Score the best checkpoint on the test split, or on `val` where there is none; write it down and return it.
 
     Predictions and metrics are written. The best weights stay in the task's model. Of several processes the first one
-    writes, and has the model. `best`: what the best checkpoint holds, if it was read just now.
+    writes, and has the model. `best`: the content of the best checkpoint, if it was read already.
     """
     split = "test" if "test" in task.data.splits else "val"
     results = score_checkpoint(task, directory, "best", split, best)
@@ -67,7 +67,7 @@ def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] |
     if not task.processes.is_first:
         return results
     for path in directory.plots:
-        path.unlink()  # of a shorter run, perhaps
+        path.unlink()  # they may be those of a shorter run
     predictions = [record for metric in task.metrics.values() for record in metric.predictions()]
     results["baselines"] = {name: dict(m) for metric in task.metrics.values() for name, m in metric.baselines().items()}
     if split == "test":

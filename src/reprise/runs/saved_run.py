@@ -90,8 +90,8 @@ class SavedRun:
 def load_run(run_dir: str | Path, trusted_packages: Sequence[str] = ()) -> SavedRun:
     """Open the run in `run_dir`.
 
-    `trusted_packages`: packages beyond those under `src/` that its parts may be imported from; what the run
-    directory itself says about that is not believed.
+    `trusted_packages`: packages beyond those under `src/` that its parts may be imported from; those that the saved
+    config names are ignored.
 
     Raises:
         InputError: if there is no run.

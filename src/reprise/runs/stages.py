@@ -41,10 +41,10 @@ class RunInTraining(RunBeforeTraining):
 
 
 class CallbackEvents:
-    """Passes the loop's events on to the callbacks that override them; `bind` says of which run."""
+    """Calls the callbacks that override an event of the loop. The run contains the loop, so `bind` sets it later."""
 
     def bind(self, run: Run) -> None:
-        """Call the callbacks of `run` from now on; to be done before the loop runs."""
+        """Call the callbacks of `run`; required before the loop runs."""
 
         def overriding(event: str) -> list[Any]:
             return [

@@ -63,7 +63,7 @@ def resume(run_dir: str | Path, config: ExperimentConfig | None = None, trusted_
     """Resume a run from its own saved config, or from a changed one, and return its directory.
 
     `config`: the saved one with changes, which are recorded in `status.json`. `trusted_packages`: packages beyond those
-    under `src/` that the run's parts may be imported from; what the run directory says about that is not believed.
+    under `src/` that the run's parts may be imported from; those that the saved config names are ignored.
 
     Raises:
         InputError: if there is no run, or the changes cannot be carried out.
@@ -155,8 +155,8 @@ def _execute(
 
 def _take_part(processes: Processes) -> Path:
     """Execute the run of the first process together with it, and return its directory."""
-    told: tuple[Path, ExperimentConfig | None, ExperimentConfig | None] = (Path(), None, None)
-    path, config, built = processes.from_first(told)
+    nothing: tuple[Path, ExperimentConfig | None, ExperimentConfig | None] = (Path(), None, None)
+    path, config, built = processes.from_first(nothing)
     if config is None or built is None:
         return path
     assert config.num_threads is not None

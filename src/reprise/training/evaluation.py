@@ -37,7 +37,7 @@ def evaluate(
 
     Raises:
         EvaluationStopped: if `should_stop` says so, which is asked at the beginning and before each batch. All
-            processes must be told the same: those that go on would wait for those that do not.
+            processes must get the same answer: those that go on would wait for those that do not.
     """
     if should_stop():
         raise EvaluationStopped  # a process whose share is empty has no batch before which it would ask

@@ -1,7 +1,7 @@
 """The training loop: one step over and over. It announces events; it knows no file names and no config.
 
 Where it stands is one number, the optimizer steps done. Epoch and position in the data follow from it, so that a
-resumed loop carries on by arithmetic.
+resumed loop finds its place by arithmetic.
 """
 
 import contextlib
@@ -160,7 +160,7 @@ class Loop:
         self.stop_reason = reason
 
     def interrupt(self, reason: str) -> None:
-        """Return from `run` after this step's commit, without its evaluation; the same state carries on later.
+        """Return from `run` after this step's commit, without its evaluation; the same state can be resumed.
 
         Where several processes train together, all of them return: after the step that is under way, or after the
         evaluation.
@@ -231,7 +231,7 @@ class Loop:
             self._commit()
 
     def _agree(self) -> None:
-        """Have every process do what one of them was told: to end training, or to return."""
+        """End training, or return, in every process if one of them was asked to."""
         stops, returns = self.stop_reason is not None, self.is_asked_to_return
         stops, returns = self._processes.any(stops, returns)
         if stops and self.stop_reason is None:
@@ -256,7 +256,7 @@ class Loop:
         self._commit()
 
     def _close_run(self) -> None:
-        # What a longer run carries on from: it has no evaluation here, and so neither its line nor its best.
+        # A longer run resumes from this state: it has no evaluation here, and so neither its line nor its best.
         self._commit(line_waits=True)
         if self._evaluate_now():
             self._events.epoch_end()

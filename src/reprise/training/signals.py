@@ -1,4 +1,4 @@
-"""What a process does when it is told to stop: SIGINT, and SIGTERM and SIGUSR1, which schedulers send."""
+"""Handles the signals to stop: SIGINT, and SIGTERM and SIGUSR1, which schedulers send."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Saving(Protocol):
-    """What finishes its step and saves when it is told to stop."""
+    """What finishes its step and saves when `interrupt` is called."""
 
     @property
     def is_running(self) -> bool: ...

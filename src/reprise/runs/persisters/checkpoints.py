@@ -20,10 +20,10 @@ class Checkpoints(Callback):
     steps, and `epoch_NNN.pt` every `every_epochs` epochs, of which the newest `keep` stay; null keeps all.
 
     In the `background` training waits for no disk: the state is copied in memory, and written while training goes on.
-    That takes host memory for one more state.
+    That needs host memory for one more state.
 
     The best checkpoint of the state in `last.pt` is never lost: until a newer `last.pt` stands, it is kept under the
-    name of its step. So it is there for a run that carries on from `last.pt` in another way than the run before.
+    name of its step. So a run that resumes from `last.pt` with a changed config still finds it.
 
     With several processes the first one writes. The others take part, since of a sharded model each has a part.
     """
@@ -129,7 +129,7 @@ class Checkpoints(Callback):
         warn_of_little_space(self._directory.checkpoints, checkpoint_size(loop.model, loop.optimizer), num_files)
 
     def _due(self, run: Run) -> list[Path]:
-        """Return what is to be written now. last.pt comes last: a run carries on from it, and the others are there."""
+        """Return what is to be written now. `last.pt` comes last: a run that resumes from it has the others already."""
         loop, directory = run.loop, self._directory
         if loop.evaluation_is_due:
             return [directory.last_checkpoint]  # the others are for when it is done
