@@ -11,7 +11,7 @@ DOCUMENTED = {
     *("reprise.callbacks", "reprise.config", "reprise.errors", "reprise.metrics", "reprise.randomness"),
     *("reprise.data", "reprise.data.split_files", "reprise.data.splitting", "reprise.data.tables"),
     *("reprise.data.tokenization", "reprise.data.tokenized_texts"),
-    *("reprise.models", "reprise.models.pretrained"),
+    *("reprise.models", "reprise.models.pretrained", "reprise.trackers.base", "reprise.trackers.server"),
 }
 PAGE = REPOSITORY / "docs" / "your-own.md"
 

@@ -1,4 +1,4 @@
-"""What a data set is here, and the worked examples.
+"""What a data set is here.
 
 A data set is a function with keyword arguments that returns a `Data`. Name it in YAML as `_target_`, beside its
 arguments. Of what the run knows it may take, by name and without the YAML saying so: `seed`, for splitting.

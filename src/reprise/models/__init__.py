@@ -1,4 +1,4 @@
-"""What a model is here, and the worked examples.
+"""What a model is here.
 
 A model is any `torch.nn.Module` whose `forward(**batch)` returns an object with `.loss`, the mean over the batch's
 items, and `.logits`; so every `transformers` model works as it is. `ModelOutput` is such an object for models of
