@@ -385,9 +385,10 @@ def _announce_instants(output_dir: Path, reach: Callable[..., None]) -> None:
 
     Loop._train_step = track_step  # type: ignore[method-assign]
 
+    import safetensors.torch
     import transformers.modeling_utils as modeling
 
-    save_file = modeling.safe_save_file
+    save_file = safetensors.torch.save_file
 
     def save_in_halves(tensors: Any, path: Any, **keywords: Any) -> None:
         def half() -> None:
@@ -397,7 +398,7 @@ def _announce_instants(output_dir: Path, reach: Callable[..., None]) -> None:
         announce(f"half a write {named(path)}", half)
         save_file(tensors, path, **keywords)
 
-    modeling.safe_save_file = save_in_halves
+    safetensors.torch.save_file = modeling.safe_save_file = save_in_halves
 
 
 def _name_of(descriptor: int) -> str:

@@ -4,9 +4,8 @@ import textwrap
 
 import pytest
 import torch
-from tiny.hugging_face import build_vit
 from torch import nn
-from transformers import ViTForImageClassification
+from transformers import ViTConfig, ViTForImageClassification
 
 from reprise import from_pretrained
 from reprise.config.targets import build
@@ -16,14 +15,13 @@ from reprise.runs.export import export_model
 
 VIT = {
     "hidden_size": 8,
-    "num_layers": 1,
-    "dropout": 0.1,
-    "num_heads": 2,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
     "intermediate_size": 8,
     "image_size": 8,
+    "patch_size": 4,
     "num_channels": 1,
-    "num_labels": 2,
-    "label_names": ["cat", "dog"],
+    "id2label": {0: "cat", 1: "dog"},
 }
 DATA = Data(splits={}, collate=stack, description=Description("pets", "image-classification"))
 
@@ -65,7 +63,7 @@ def plain_module(tmp_path, monkeypatch):
 @pytest.fixture
 def vit():
     torch.manual_seed(0)
-    return build_vit(**VIT)
+    return ViTForImageClassification(ViTConfig(**VIT))
 
 
 def test_an_exported_vit_gives_the_same_logits(tmp_path, vit):

@@ -257,7 +257,7 @@ def test_too_little_space_is_told_before_training_starts(
     told: list[str] = []
     at_call(monkeypatch, Loop, "_train_step", 1, lambda: told.extend(caplog.messages))
     with contextlib.suppress(StorageError):
-        larger = ("model.hidden_size=64", "model.intermediate_size=64", "training.checkpoint_every_epochs=1")
+        larger = ("model.hidden_size=64", "model.intermediate_size=192", "training.checkpoint_every_epochs=1")
         train(compose(*TINY, f"output_dir={disk}", *larger))
     (warning,) = [message for message in told if "may become too small" in message]
     assert "a checkpoint needs about" in warning

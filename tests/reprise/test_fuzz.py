@@ -109,7 +109,7 @@ def files(draw: st.DrawFn) -> tuple[str, str]:
     name = draw(
         st.sampled_from(
             [
-                *("experiment/base.yaml", "model/vit_tiny.yaml", "data/images.yaml", "training/default.yaml"),
+                *("experiment/base.yaml", "model/perceptron.yaml", "data/images.yaml", "training/default.yaml"),
                 *(
                     "metrics/classification.yaml",
                     "callbacks/default.yaml",

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from tiny.hugging_face import build_bert
 from tiny_runs import TINY, compose
 
 from reprise import from_pretrained, load_run
@@ -323,7 +324,7 @@ def test_wrong_values_in_the_files_of_a_run_bring_no_verb_down_often(seed: int, 
         ({"architectures": ["ViTForImageClassification", "BertModel"]}, "names no model of transformers"),
         ({"architectures": "os"}, "names no model of transformers"),
         ({"_target_": "os.system", "command": "touch marker"}, "is in no trusted package"),
-        ({"_target_": "tiny.hugging_face.build_vit", "trusted_packages": ["os"]}, "takes no such argument"),
+        ({"_target_": "tiny.perceptron.Perceptron", "trusted_packages": ["os"]}, "takes no such argument"),
     ],
 )
 def test_an_export_names_no_code(
@@ -337,8 +338,10 @@ def test_an_export_names_no_code(
 
 def test_an_export_brings_no_code_and_no_pickle(run: Path, marker: Path) -> None:
     export = run / "export"
+    sizes = {"hidden_size": 2, "num_layers": 1, "dropout": 0.0, "vocab_size": 4, "max_length": 4, "pad_token_id": 0}
+    build_bert(**sizes, label_names=["a", "b"]).save_pretrained(export)
     (export / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil: pass\n")
-    change(export / "config.json", lambda config: config.update(auto_map={"AutoModel": "evil.Evil"}, model_type="vit"))
+    change(export / "config.json", lambda config: config.update(auto_map={"AutoModel": "evil.Evil"}, model_type="bert"))
     assert from_pretrained(export) is not None
     (export / "model.safetensors").unlink()
     torch.save({"weight": Payload(marker)}, export / "pytorch_model.bin")

@@ -455,19 +455,11 @@ def test_card_text_keeps_paragraphs_lists_and_code(tmp_path: Path) -> None:
 def test_how_to_use_runs_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tiny.hugging_face import build_vit
+    from transformers import ViTConfig, ViTForImageClassification
 
-    model: Any = build_vit(
-        hidden_size=8,
-        num_layers=1,
-        dropout=0.0,
-        num_heads=1,
-        intermediate_size=8,
-        image_size=8,
-        num_channels=1,
-        num_labels=2,
-        label_names=["cat", "dog"],
-    )
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    images = {"image_size": 8, "patch_size": 4, "num_channels": 1, "id2label": {0: "cat", 1: "dog"}}
+    model = ViTForImageClassification(ViTConfig(**size, **images))
     model.save_pretrained(tmp_path / "outputs" / "experiments" / "pets" / "one" / "export")
     (example,) = re.findall(r"```python\n(.*?)```", card(tmp_path), flags=re.DOTALL)
     assert example.count("import torch\n") == 1

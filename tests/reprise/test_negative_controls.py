@@ -50,7 +50,8 @@ EARLY = (
     "training.monitor_mode=max",
     "callbacks.early_stopping.patience=3",
 )
-HALF = (*EVERYTHING, "training.precision=fp16")
+# At this rate the scale of the loss falls several times.
+HALF = (*EVERYTHING, "training.precision=fp16", "training.learning_rate=1.0")
 BOARD = (*EVERYTHING, "tracker=tensorboard")
 
 # last.pt is that of step 9, within an epoch and within the sums between two evaluations; lines 10 and 11 are written.
@@ -60,7 +61,7 @@ IN_STEP_6 = Instant("step 5: forward pass of training", 1)
 # last.pt is that of step 6, the end of an epoch and the best evaluation.
 IN_STEP_7 = Instant("step 6: forward pass of training", 1)
 BETWEEN_BEST_AND_LAST = Instant("step 6: replace checkpoints/best.pt", 1)
-IN_LAST = Instant("step 9: half a write checkpoints/last.pt", 300)
+IN_LAST = Instant("step 9: half a write checkpoints/last.pt", 100)
 IN_EXPORT = Instant("step 12: half a write export/model.safetensors", 1)
 
 

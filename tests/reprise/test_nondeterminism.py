@@ -20,7 +20,7 @@ from reprise.runs.run_directory import RunDirectory
 from reprise.runs.train import train
 from reprise.tools.checklist.audit import audit
 
-PUT = ("model._target_=unrepeatable.build_unrepeatable_vit", "trusted_packages=[unrepeatable]")
+PUT = ("model._target_=unrepeatable.Unrepeatable", "trusted_packages=[unrepeatable]")
 WARNING = "put_ does not have a deterministic implementation"
 
 

@@ -80,13 +80,23 @@ def test_card_on_the_hub_loads_from_there_and_its_pictures_came_along(finished_r
     content = uploads["README.md"]
     assert isinstance(content, bytes)
     text = content.decode()
-    assert 'directory = "me/digits"' in text
+    assert 'directory = snapshot_download("me/digits")' in text
     assert str(finished_run) not in text
     linked = re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)
     assert len(linked) == 3
     assert set(linked) <= set(uploads)
     (result, *_) = ModelCard(text).data.eval_results or []
     assert result.task_type == "image-classification"
+
+
+def test_card_on_the_hub_loads_a_model_of_transformers_by_its_name_there(finished_run: Path, tmp_path: Path) -> None:
+    run = RunDirectory(shutil.copytree(finished_run, tmp_path / "run"))
+    provenance = json.loads(run.provenance.read_text())
+    provenance["model"] |= {"library": "transformers", "class": "transformers.ViTForImageClassification"}
+    run.provenance.write_text(json.dumps(provenance))
+    (text,) = (upload.source for upload in collect_uploads(run, "me/digits") if upload.name == "README.md")
+    assert isinstance(text, bytes)
+    assert 'directory = "me/digits"\nmodel = ViTForImageClassification.from_pretrained(directory)' in text.decode()
 
 
 def test_what_is_asked_for_is_uploaded_as_well(finished_run: Path) -> None:

@@ -243,15 +243,15 @@ def test_change_that_cannot_be_made_leaves_the_run_as_it_was(override: str, mess
 
 
 def test_mistake_found_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.num_heads"):
-        train(compose(*TINY, f"output_dir={tmp_path / 'outputs'}", "model.num_heads=3"))
+    with pytest.raises(InputError, match=r"model\.num_groups"):
+        train(compose(*TINY, f"output_dir={tmp_path / 'outputs'}", "model.num_groups=3"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_mistake_leaves_earlier_runs_alone(train_tiny: TrainTiny, tmp_path: Path) -> None:
     run = train_tiny("run_id=first")
-    with pytest.raises(InputError, match=r"model\.num_heads"):
-        train_tiny("model.num_heads=3")
+    with pytest.raises(InputError, match=r"model\.num_groups"):
+        train_tiny("model.num_groups=3")
     assert list((tmp_path / "experiments" / "base").iterdir()) == [run]
 
 

@@ -1,20 +1,13 @@
 """A model with an operation that has no deterministic implementation, not even on a CPU: `put_`."""
 
-import functools
-from typing import Any
-
 import torch
-from tiny.hugging_face import build_vit
-from torch import nn
+from tiny.perceptron import Perceptron
+from torch import Tensor
+
+from reprise.models import ModelOutput
 
 
-@functools.wraps(build_vit)
-def build_unrepeatable_vit(**arguments: Any) -> nn.Module:
-    model = build_vit(**arguments)
-    model.register_forward_pre_hook(_put_pixels_back)
-    return model
-
-
-def _put_pixels_back(model: nn.Module, inputs: Any) -> None:
-    pixels = torch.zeros(4)
-    pixels.put_(torch.tensor([1, 1]), torch.ones(2))
+class Unrepeatable(Perceptron):
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        torch.zeros(4).put_(torch.tensor([1, 1]), torch.ones(2))
+        return super().forward(pixel_values, labels)

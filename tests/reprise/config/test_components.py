@@ -37,11 +37,11 @@ def test_a_monitor_that_no_metric_produces_is_refused(base: dict[str, Any]) -> N
 
 
 def test_problems_of_all_parts_are_found_together(base: dict[str, Any]) -> None:
-    load, build = "tiny.images.load_images", "tiny.hugging_face.build_vit"
+    load, build = "tiny.images.load_images", "tiny.perceptron.Perceptron"
     problems = check(
         base,
         data={"shiftprobability": 1, "numworkers": 2, "seed": 3},
-        model={"hidden_siz": 3, "num_heads": "many"},
+        model={"hidden_siz": 3, "num_groups": "many"},
         training={
             "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1, "momentum": 0.9},
             "scheduler": {"_target_": "os.system"},
@@ -56,7 +56,7 @@ def test_problems_of_all_parts_are_found_together(base: dict[str, Any]) -> None:
     assert problems["data.numworkers"] == f"{load} takes no such argument; did you mean `data.num_workers`?"
     assert problems["data.seed"] == "the run gives this argument to load_images itself"
     assert problems["model.hidden_siz"] == f"{build} takes no such argument; did you mean `model.hidden_size`?"
-    assert problems["model.num_heads"] == "expected an integer ≥ 1, got 'many'"
+    assert problems["model.num_groups"] == "expected an integer ≥ 1, got 'many'"
     assert problems["training.optimizer.lr"] == "the run gives this argument to AdamW itself"
     assert problems["training.optimizer.momentum"].startswith("torch.optim.AdamW takes no such argument; known here: ")
     assert problems["training.scheduler._target_"].startswith("'os.system' is in no trusted package")

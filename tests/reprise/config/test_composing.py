@@ -82,7 +82,7 @@ def test_problems_in_a_file_come_together_with_key_and_file(configs: Path) -> No
 
 def test_a_problem_names_the_last_that_set_the_value(configs: Path) -> None:
     write_experiment(configs, "training: {batch_size: 0, max_epochs: 0}\nseed: -1")
-    found = problems("experiment=mine", "training.max_epochs=-5", "model=vit_tiny", configs=configs)
+    found = problems("experiment=mine", "training.max_epochs=-5", "model=perceptron", configs=configs)
     assert {key: origin for key, (origin, _) in found.items()} == {
         "training.batch_size": "configs/experiment/mine.yaml",
         "training.max_epochs": "command line: training.max_epochs=-5",
@@ -94,15 +94,15 @@ def test_a_problem_names_the_last_that_set_the_value(configs: Path) -> None:
 
 def test_missing_values_are_named_with_their_file(configs: Path) -> None:
     (configs / "model" / "mine.yaml").write_text(
-        "_target_: tiny.hugging_face.build_vit\nname: mine\nhidden_size: ???\nnum_heads: ???\n"
+        "_target_: tiny.perceptron.Perceptron\nname: mine\nhidden_size: ???\nnum_groups: ???\n"
     )
     expected = "expected an integer ≥ 1"
     found = problems("experiment=base", "model=mine", configs=configs)
     assert {key: origin for key, (origin, _) in found.items()} == {
         "model.hidden_size": "configs/model/mine.yaml",
-        "model.num_heads": "configs/model/mine.yaml",
+        "model.num_groups": "configs/model/mine.yaml",
     }
-    assert found["model.num_heads"][1] == (f"missing: {expected}; set it in a config file or as model.num_heads=…")
+    assert found["model.num_groups"][1] == (f"missing: {expected}; set it in a config file or as model.num_groups=…")
 
 
 def test_every_interpolation_that_leads_nowhere_is_named_among_the_other_problems(configs: Path) -> None:
@@ -125,7 +125,7 @@ def test_every_interpolation_that_leads_nowhere_is_named_among_the_other_problem
 
 
 def test_an_interpolation_in_an_override_is_about_the_config() -> None:
-    assert compose("experiment=base", "card.authors=${model.name}").config.card.authors == "vit_tiny"
+    assert compose("experiment=base", "card.authors=${model.name}").config.card.authors == "perceptron"
     assert problems("experiment=base", "card.authors=${card.author}") == {
         "card.authors": (
             "command line: card.authors=${card.author}",
@@ -180,7 +180,7 @@ def test_overrides_and_hydras_record_are_kept() -> None:
     assert composed.overrides == ("experiment=base", "seed=7", "run_id=007")
     assert yaml.safe_load(composed.record["overrides.yaml"]) == list(composed.overrides)
     assert yaml.safe_load(composed.record["config.yaml"])["seed"] == 7
-    assert yaml.safe_load(composed.record["hydra.yaml"])["hydra"]["runtime"]["choices"]["model"] == "vit_tiny"
+    assert yaml.safe_load(composed.record["hydra.yaml"])["hydra"]["runtime"]["choices"]["model"] == "perceptron"
 
 
 TYPED = [
@@ -232,7 +232,7 @@ def test_a_sweep_over_nothing_is_refused(override: str) -> None:
 
 
 def test_every_value_of_a_sweep_is_checked() -> None:
-    check_sweep(CONFIGS, ["experiment=base", "seed=1,2", "run_id=1,2", "model=glob(vit*)"])
+    check_sweep(CONFIGS, ["experiment=base", "seed=1,2", "run_id=1,2", "model=glob(perc*)"])
     for overrides, wrong in (
         (["seed=1,2,x"], "seed=x"),
         (["training.learning_rate=choice(0.1,-1)"], "training.learning_rate=-1"),

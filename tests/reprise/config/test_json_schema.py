@@ -14,7 +14,7 @@ jsonschema = pytest.importorskip("jsonschema")
 
 FILES = [name for name in CONFIG_FILES if not name.startswith("hydra/")]
 ENGINE = targets_in(ENGINE_CONFIGS)
-OWN = "tiny.hugging_face.build_vit"
+OWN = "tiny.perceptron.Perceptron"
 
 
 def schemas_of(file: Path) -> list[dict[str, Any]]:
@@ -46,11 +46,11 @@ def test_the_files_are_what_the_code_says_now() -> None:
 def test_a_target_of_ones_own_is_completed_wherever_it_stands_and_changes_no_schema_of_the_engine() -> None:
     assert OWN in targets_in(CONFIGS)
     own = jsonschema.Draft7Validator(own_schema([OWN]))
-    assert own.is_valid({"model": {"_target_": OWN, "num_heads": "${x}"}})
-    assert own.is_valid({"_target_": OWN, "num_heads": 4, "seed": None})
-    assert not own.is_valid({"_target_": OWN, "num_heads": "four"})
-    assert not own.is_valid({"model": {"_target_": OWN, "num_heads": "four"}})
-    assert own.is_valid({"_target_": "another.one", "num_heads": "four"})
+    assert own.is_valid({"model": {"_target_": OWN, "num_groups": "${x}"}})
+    assert own.is_valid({"_target_": OWN, "num_groups": 4, "seed": None})
+    assert not own.is_valid({"_target_": OWN, "num_groups": "four"})
+    assert not own.is_valid({"model": {"_target_": OWN, "num_groups": "four"}})
+    assert own.is_valid({"_target_": "another.one", "num_groups": "four"})
     assert not any(OWN in json.dumps(schema) for schema in schemas(ENGINE).values())
 
 

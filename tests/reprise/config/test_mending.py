@@ -7,10 +7,10 @@ from reprise.cli.mending import mended
 from reprise.errors import ConfigError
 
 OWN = """
-_target_: tiny.hugging_face.build_vit
+_target_: tiny.perceptron.Perceptron
 name: own
 hidden_size: 16
-num_heads: 2
+num_groups: 2
 num_layers: 1
 """
 

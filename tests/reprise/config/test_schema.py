@@ -147,10 +147,10 @@ def test_splits_of_more_than_everything_are_refused() -> None:
 
 
 def test_differences_are_those_of_single_values_without_the_run_id() -> None:
-    one = ExperimentConfig(run_id="one", model=ModelConfig(arguments={"num_heads": 4}))
+    one = ExperimentConfig(run_id="one", model=ModelConfig(arguments={"num_groups": 4}))
     two = replace(one, run_id="two", seed=1, training=TrainingConfig(max_steps=3), model=ModelConfig())
     assert one.differences(two) == [
-        Difference("model.num_heads", 4, None),
+        Difference("model.num_groups", 4, None),
         Difference("seed", 42, 1),
         Difference("training.max_steps", None, 3),
     ]

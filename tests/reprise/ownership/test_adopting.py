@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 import tomllib
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from tiny_template import (
     copy_without_history,
     git,
     kill_at,
-    make_template,
     snapshot,
     write,
 )
@@ -32,9 +32,14 @@ from reprise.tools.ownership.work_tree import File
 EXAMPLE_FILES = {"configs/experiment/words.yaml", "configs/data/words.yaml", "src/project/data/words.py"}
 
 
+@pytest.fixture(scope="module")
+def cloned(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clone(original, tmp_path_factory.mktemp("cloned") / "clone")
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return clone(make_template(tmp_path / "template"), tmp_path / "clone")
+def root(cloned: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(cloned, tmp_path / "clone")
 
 
 def adopt(root: Path, name: str = "tumour-lab", **options: object) -> Adoption:
@@ -132,8 +137,9 @@ def test_git_status_holds_that_change_alone(root: Path) -> None:
     assert adoption.text()
 
 
-def test_the_address_of_the_template_is_recorded_without_credentials_and_without_paths(tmp_path: Path) -> None:
-    template = make_template(tmp_path / "template")
+def test_the_address_of_the_template_is_recorded_without_credentials_and_without_paths(
+    template: Path, tmp_path: Path
+) -> None:
     for number, (address, recorded) in enumerate(
         [
             ("https://me:token@example.org/a/template.git", "https://example.org/a/template.git"),
@@ -179,9 +185,8 @@ def test_lock_that_uv_writes_does_not_count_as_a_change(root: Path) -> None:
 
 
 def test_adoption_killed_at_any_instant_is_completed_by_the_same_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    template = make_template(tmp_path / "template")
     whole = clone(template, tmp_path / "whole")
     adopt(whole)
     root = clone(template, tmp_path / "clone")
@@ -207,8 +212,8 @@ def test_adopted_project_is_not_adopted_again(root: Path) -> None:
         adopt(root, "other-name")
 
 
-def test_copy_without_history_is_adopted_all_the_same(tmp_path: Path) -> None:
-    root = copy_without_history(make_template(tmp_path / "template"), tmp_path / "copy")
+def test_copy_without_history_is_adopted_all_the_same(template: Path, tmp_path: Path) -> None:
+    root = copy_without_history(template, tmp_path / "copy")
     adopt(root)
     assert (root / RECORD).exists()
 
@@ -263,9 +268,8 @@ def test_author_has_to_be_given_where_git_knows_none(root: Path, monkeypatch: py
         plan_adoption(root, "tumour-lab")
 
 
-def test_folder_that_is_no_clone_is_refused(tmp_path: Path) -> None:
+def test_folder_that_is_no_clone_is_refused(template: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a git repository"):
         adopt(tmp_path)
-    root = make_template(tmp_path / "template")
     with pytest.raises(InputError, match="expected the top of a git repository"):
-        adopt(root / "src")
+        adopt(template / "src")

@@ -7,15 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_template import AUTHOR, clone, commit, make_template, snapshot
+from tiny_template import AUTHOR, clone, commit, snapshot
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(template: Path, tmp_path: Path) -> Path:
     """Return a clone with the scripts; the engine that they import is the one under test."""
-    template = make_template(tmp_path / "template")
     for name in ("adopt.py", "update.py"):
         shutil.copy(SCRIPTS / name, template / "scripts" / name)
     commit(template, {})

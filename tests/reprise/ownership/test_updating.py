@@ -1,6 +1,7 @@
 """A newer engine is taken as a whole, and what is the user's stays."""
 
 import os
+import shutil
 import sys
 import tomllib
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from tiny_template import (
     copy_without_history,
     git,
     kill_at,
-    make_template,
     snapshot,
     write,
 )
@@ -53,15 +53,15 @@ def no_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(updating, "_uv", lambda: None)
 
 
+@pytest.fixture(params=[clone, copy_without_history], scope="module")
+def adopted(request: pytest.FixtureRequest, original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with work of the user's, made from a clone and from a copy that shares no history."""
+    return make_project(original, tmp_path_factory.mktemp("adopted") / "project", request.param)
+
+
 @pytest.fixture
-def template(tmp_path: Path) -> Path:
-    return make_template(tmp_path / "template")
-
-
-@pytest.fixture(params=[clone, copy_without_history])
-def project(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Path:
-    """Return an adopted project with work of the user's, in a clone and in a copy that shares no history."""
-    return make_project(template, tmp_path / "project", request.param)
+def project(adopted: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(adopted, tmp_path / "project")
 
 
 def make_project(template: Path, root: Path, copy: Callable[[Path, Path], Path] = clone, *keep: str) -> Path:

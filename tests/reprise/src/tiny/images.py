@@ -12,7 +12,7 @@ from reprise.randomness import SampleDraws, numpy_generator
 
 NUM_LABELS, SIZE = 10, 8
 NOISE = 2.0
-_DRAW = 19  # of which the best evaluation of `harness.EVERYTHING` is neither its first nor its last
+_DRAW = 13  # of which the best evaluation of `harness.EVERYTHING` is neither its first nor its last
 
 _USAGE = "import torch\n\nbatch = {'pixel_values': torch.zeros(1, 1, 8, 8)}"
 
