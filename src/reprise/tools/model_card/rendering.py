@@ -8,6 +8,7 @@ import json
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,15 @@ def render(facts: CardFacts, template: str | None = None, name: str = _OWN) -> s
         "status": facts.status,
     }
     if template is None:
-        return _Environment(None, name).get_template(_ENGINES).render(context)
+        return _environment(None, _ENGINES).get_template(_ENGINES).render(context)
     with _problems_explained(name):
-        return _Environment(template, name).get_template(_OWN).render(context)
+        return _environment(template, name).get_template(_OWN).render(context)
+
+
+# It keeps the compiled template, whose compilation takes longer than all else about a card: a sweep writes many.
+@lru_cache(maxsize=4)
+def _environment(own_template: str | None, name: str) -> "_Environment":
+    return _Environment(own_template, name)
 
 
 @contextmanager
