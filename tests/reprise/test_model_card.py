@@ -482,7 +482,7 @@ def test_models_that_are_not_transformers_load_through_reprise(tmp_path: Path) -
         'run = load_run("outputs/experiments/pets/one")\n'
         'batch = run.example_batch("test")\n'
         "\n"
-        "with torch.inference_mode():\n"
+        "with torch.no_grad():\n"
         "    logits = model(**batch).logits\n"
         "print(logits.argmax(-1))\n"
     )

@@ -184,6 +184,7 @@ def stay_in_evaluation_mode() -> None:
         del self.model.train, self.model.eval
 
     Loop.run = started  # type: ignore[method-assign]
+    Loop._modes = property(lambda self: [], do_nothing)  # type: ignore[assignment]
 
 
 def user_code_draws(self: EarlyStopping, run: Run) -> None:
@@ -370,7 +371,7 @@ def test_without_fetching_on_one_thread_loader_workers_move_the_inputs(
     is_taken_out: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_taken_out:
-        monkeypatch.setattr(reprise.training.loading, "_one_thread", contextlib.nullcontext)
+        monkeypatch.setattr(reprise.training.loading, "one_thread", contextlib.nullcontext)
     torch.set_num_threads(2)
 
     def sums(num_workers: int) -> list[float]:

@@ -18,6 +18,7 @@ from reprise.data.split_files import find_split_files
 from reprise.data.splitting import split_rows, split_text
 from reprise.data.tokenization import UNKNOWN_CHARACTER, make_byte_tokenizer, make_character_tokenizer
 from reprise.errors import InputError
+from reprise.models import evaluating
 
 _USAGE = """\
 from transformers import AutoTokenizer
@@ -228,13 +229,10 @@ def _generate(
     prompt_ids = tokenizer(prompt)["input_ids"][: context_length - 1]
     ids = torch.zeros(num_samples, context_length, dtype=torch.long, device=device)  # full length: one shape to compile
     ids[:, : len(prompt_ids)] = torch.tensor(prompt_ids, device=device)
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with evaluating(model):
         for position in range(len(prompt_ids), context_length):
             logits = model(input_ids=ids).logits[:, position - 1].float().cpu()  # (samples, V)
             drawn = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
             ids[:, position] = drawn[:, 0].to(device)
-    model.train(was_training)
     texts = [tokenizer.decode(row[len(prompt_ids) :]) for row in ids.cpu().tolist()]
     return [text.split("\n")[0] if only_first_line else text for text in texts]

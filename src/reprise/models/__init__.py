@@ -4,6 +4,8 @@ A model is any `torch.nn.Module` whose `forward(**batch)` returns an object with
 items, and `.logits`; so every `transformers` model works as it is. `ModelOutput` is such an object for models of
 one's own. Name the class, or a function that builds it, in YAML as `_target_`, beside its arguments; it may also
 take, by name, the facts that the data set gives (`num_labels`, `vocab_size` …).
+
+Whoever runs a model outside of training does so inside `evaluating(model)`, and nothing of it stays.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from reprise.files.content_hash import content_hash
+from reprise.models.evaluation_mode import evaluating
+
+__all__ = ["ModelOutput", "describe_model", "evaluating", "is_transformers_model"]
 
 
 @dataclass

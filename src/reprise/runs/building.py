@@ -153,7 +153,8 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], proces
     metrics = {
         name: build(spec, f"metrics.{name}", trusted_packages, **data.facts) for name, spec in config.metrics.items()
     }
-    model = model.to(device)
+    # Whole, whatever mode its parts come in: pretrained ones come in evaluation mode.
+    model = model.to(device).train()
     if config.training.compile:
         # Now the compiler has to hear of deterministic kernels as well.
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

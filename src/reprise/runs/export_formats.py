@@ -20,6 +20,7 @@ from reprise.data import Batch, Data
 from reprise.errors import ExportFailed
 from reprise.files.atomic_file import write_json
 from reprise.files.json_file import read_object
+from reprise.models import evaluating
 from reprise.runs.export import ONNX
 
 RECORD = "exported.json"
@@ -43,7 +44,7 @@ def write_formats(model: nn.Module, data: Data, directory: Path, formats: Collec
     try:
         examples = _examples(data)
         names = [name for name in examples[0] if name != "labels"]
-        with _quietly(), torch.no_grad():
+        with _quietly(), evaluating(model):
             try:
                 program = _export(_Logits(model, names), data, examples[0], names)
             except Exception as error:

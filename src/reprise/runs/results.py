@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from reprise.data import Batch, on_device
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_json
 from reprise.files.content_hash import content_hash
 from reprise.files.json_values import at
+from reprise.models import evaluating
 from reprise.randomness.addresses import generation_seed
 from reprise.runs.building import Task
 from reprise.runs.checkpoint import load_checkpoint
@@ -21,7 +20,9 @@ from reprise.training.finite_values import finite
 def score_checkpoint(
     task: Task, directory: RunDirectory, checkpoint: str, split: str, state: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Load a checkpoint into the task's model and return what `results/metrics.json` holds about it.
+    """Load a checkpoint into the task's model, and return what `results/metrics.json` holds about it.
+
+    The model is left with those weights, in evaluation mode.
 
     `state`: the content of the checkpoint, if it was read already.
 
@@ -34,6 +35,7 @@ def score_checkpoint(
         state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
     else:
         task.model.load_state_dict(state["model_state_dict"])
+    task.model.eval()
     scores = {name: finite(score, name, state["step"]) for name, score in task.evaluate(split).items()}
     best, training = at(state, "loop_state", "best"), task.config.training
     return {
@@ -73,7 +75,8 @@ def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] |
     if split == "test":
         results["baselines"] |= {name: dict(method()) for name, method in task.data.baselines.items()}
     if task.data.generate is not None:
-        results["samples"] = list(task.data.generate(task.model, generation_seed(task.config.seed)))
+        with evaluating(task.model) as model:
+            results["samples"] = list(task.data.generate(model, generation_seed(task.config.seed)))
     write_json(directory.predictions, predictions)
     write_json(directory.metrics, results)
     return results
@@ -87,8 +90,8 @@ def shapes(task: Task) -> dict[str, Any]:
     """
     host_batch = next(iter(task.batches("val")))
     batch = on_device(host_batch, task.device)
-    with torch.inference_mode(), task.autocast():
-        outputs = task.model.eval()(**batch)
+    with evaluating(task.model) as model, task.autocast():
+        outputs = model(**batch)
     _check_monitor(task, outputs, batch, task.data.count_items(host_batch))
     return {
         "input_shapes": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from reprise.data import Batch, on_device
 from reprise.errors import EvaluationStopped
 from reprise.metrics import Metric, weighted_sum
+from reprise.models import evaluating
 from reprise.randomness.addresses import after_evaluation_seed, evaluation_seed, seed_globals
 from reprise.training.loading import Batches
 from reprise.training.processes import ALONE, Processes
@@ -41,15 +42,13 @@ def evaluate(
     """
     if should_stop():
         raise EvaluationStopped  # a process whose share is empty has no batch before which it would ask
-    model.eval()
     for metric in metrics.values():
         metric.reset()
     losses, counts = [], []
     is_shared = processes.size > 1 and all(metric.per_batch for metric in metrics.values())
     share = processes.share(len(batches)) if is_shared else range(len(batches))
     num_passes = -(-len(batches) // processes.size) if is_shared and is_sharded else len(share)
-    # The weights of a sharded model are put together for a pass, and taken apart again.
-    with torch.no_grad() if is_sharded else torch.inference_mode():
+    with evaluating(model):
         fetched = batches.between(share.start, share.start + num_passes)
         for number, host_batch in enumerate(fetched, share.start):
             if should_stop():
@@ -66,6 +65,7 @@ def evaluate(
                 metric.update(outputs, batch, num_items)
             losses.append(outputs.loss.clone())  # a CUDA graph writes its results to the same memory again
             counts.append(num_items)
+    model.eval()
     # Whatever share of the batches was scored here, the random state is the same afterwards.
     seed_globals(after_evaluation_seed(seed, split))
     scores: dict[str, float] = {}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprise.data import Batch
 from reprise.errors import EvaluationStopped
@@ -92,6 +92,7 @@ class Loop:
         self._processes = processes
         self._asked_to_return: str | None = None
         self._interruption_is_saved = False
+        self._modes: list[tuple[nn.Module, bool]] = []  # of each module before the evaluation
         self._line: dict[str, float | Tensor] = {}
         """Metrics of this step, numbers or tensors without dimensions."""
         self._line_waits = False
@@ -216,12 +217,13 @@ class Loop:
     def _train_step(self, microbatches: list[Batch]) -> None:
         if not self.model.training:
             self.model.train()
+            for module, is_training in self._modes:
+                module.training = is_training
         step_once = self._optimizer_step
         step_once(self.step, microbatches, self._batches.of_step(self.step + 1)[1])
         self.step += 1
         self.loss, self.gradient_norm = step_once.loss, step_once.gradient_norm
-        if self.loss is None:
-            self.num_skipped += 1
+        self.num_skipped += self.loss is None
 
     def _finish_step_before(self) -> None:
         """Do what an interruption or the end of a shorter run has left out of the last step."""
@@ -277,6 +279,7 @@ class Loop:
         watch = self._watch
         # None at all if every step was skipped.
         mean = {"train/loss": watch.loss_sum / watch.num_items} if watch.num_items else {}
+        self._modes = [(module, module.training) for module in self.model.modules()] if self.model.training else []
         skipped = {"train/skipped_steps": float(self.num_skipped)} if self._optimizer_step.skips_nonfinite else {}
         try:
             scores = self._evaluate()

@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from reprise.models.evaluation_mode import state_kept
 from reprise.training.ordered_sums import sum_in_order
 from reprise.training.processes import Processes, Reduction
 from reprise.training.running_statistics import norms_with_statistics
@@ -50,9 +51,9 @@ class _Replicated(Spread):
     """Every process has the whole model; gradients are summed in a ring while the backward pass goes on."""
 
     def __init__(self, model: nn.Module, one_pass: OnePass) -> None:
-        before = [(buffer, buffer.clone()) for buffer in model.buffers()]
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        one_pass(model)
+        with state_kept(model):
+            one_pass(model)
         unused = torch.tensor(sum(parameter.grad is None for parameter in parameters))
         distributed.all_reduce(unused)
         without_buffers: Any = {"forward_sync_buffers" if _KNOWS_FORWARD_SYNC else "broadcast_buffers": False}
@@ -65,12 +66,10 @@ class _Replicated(Spread):
         for _ in range(2):
             for parameter in parameters:
                 parameter.grad = None
-            one_pass(self._replicated)
+            with state_kept(model):
+                one_pass(self._replicated)
         for parameter in parameters:
             parameter.grad = None
-        with torch.no_grad():
-            for buffer, content in before:
-                buffer.copy_(content)
         self._buffers = _Buffers(model)
         super().__init__(self._replicated)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.data import Batch, count_labels, on_device
+from reprise.models.evaluation_mode import ModelState
 from reprise.private_names.torch import foreach_div_, foreach_norm
 from reprise.randomness.addresses import after_step_seed, seed_globals, step_seed
 from reprise.training.accumulation import Accumulation
@@ -99,7 +100,7 @@ class OptimizerStep:
     def __call__(self, step: int, microbatches: Sequence[Batch], num: int) -> None:
         """Make the step after `step` others, from the microbatches of this process, of `num` altogether."""
         counts = [self._count_items(batch) for batch in microbatches]
-        buffers = [buffer.clone() for buffer in self.model.buffers()] if self.skips_nonfinite else []
+        before = ModelState(self.model, with_weights=False) if self.skips_nonfinite else None
         if self.accumulation is None:
             (self.num_items,) = counts
             self.loss = self._backward(microbatches[0], step, 0, 1.0)
@@ -119,9 +120,8 @@ class OptimizerStep:
             if self._gradient_clip is not None:
                 self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip, self._divide)
             rate = self.optimizer.param_groups[0]["lr"]
-            if self.skips_nonfinite and self._is_nonfinite(step + 1, rate):
-                for buffer, before in zip(self.model.buffers(), buffers, strict=True):
-                    buffer.copy_(before)
+            if before is not None and self._is_nonfinite(step + 1, rate):
+                before.put_back()
                 self.loss = self.gradient_norm = None
             else:
                 self.watch.note(step + 1, self.loss, self.gradient_norm, rate, self.num_items)

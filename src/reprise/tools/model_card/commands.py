@@ -42,7 +42,7 @@ def example(facts: CardFacts) -> str:
         imports.append("from huggingface_hub import snapshot_download")
         directory = f"snapshot_download({directory})"
     body = [f"directory = {directory}", f"model = {load}", "", *usage, ""]
-    body += ["with torch.inference_mode():", "    logits = model(**batch).logits", _print(facts, is_transformers_model)]
+    body += ["with torch.no_grad():", "    logits = model(**batch).logits", _print(facts, is_transformers_model)]
     imports = sorted({line for line in imports if line}, key=lambda line: (line.startswith("from"), line))
     return "\n".join([*imports, "", *body])
 

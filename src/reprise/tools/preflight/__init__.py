@@ -21,7 +21,7 @@ from reprise.callbacks.progress import Progress
 from reprise.config import ExperimentConfig
 from reprise.errors import InputError, Interrupted
 from reprise.files.json_file import read_object
-from reprise.models import describe_model
+from reprise.models import describe_model, evaluating
 from reprise.runs.attempt import attempt
 from reprise.runs.attempt_record import begin_attempt
 from reprise.runs.building import Task, build_callbacks, choose_device
@@ -148,8 +148,8 @@ def _check_export(run: RunInTraining, task: Task) -> None:
             raise InputError(f"export: {name} cannot be written: {failure}")
     loaded = from_pretrained(run.directory.export, task.config.trusted_packages).to(task.device)
     batch = {name: tensor.to(task.device) for name, tensor in next(iter(task.batches("val"))).items()}
-    with torch.inference_mode():
-        expected, found = (model(**batch).logits for model in (task.model.eval(), loaded))
+    with evaluating(task.model) as model:
+        expected, found = model(**batch).logits, loaded(**batch).logits
     if not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
         raise InputError("model: what is loaded from the export gives other logits than the model does")
 

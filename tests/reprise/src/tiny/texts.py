@@ -11,6 +11,7 @@ from reprise.data import Batch, Data, Description, TensorSplit, fingerprint, sta
 from reprise.data.splitting import split_rows
 from reprise.data.tokenization import make_character_tokenizer, train_word_tokenizer
 from reprise.data.tokenized_texts import TextSplit, pad, tokenize
+from reprise.models import evaluating
 from reprise.randomness import numpy_generator
 
 _TOPICS = {"animals": "cat dog cow owl fox hen".split(), "colours": "red blue pink grey gold teal".split()}
@@ -114,10 +115,7 @@ def _count_predicted(batch: Batch) -> int:
 
 def _continue(processor: Any, context_length: int, model: torch.nn.Module, seed: int) -> list[str]:
     """Return one text: the likeliest character after each of `cat`."""
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with evaluating(model):
         prompt = torch.tensor([processor("cat")["input_ids"]], device=next(model.parameters()).device)
         logits = model(input_ids=prompt).logits[0]  # (T, V)
-    model.train(was_training)
     return [processor.decode(np.asarray(logits.argmax(-1).cpu()).tolist())]
