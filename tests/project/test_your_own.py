@@ -61,8 +61,15 @@ def test_two_python_files_and_two_yaml_files_make_a_complete_run(clone: Path) ->
     assert run_python(clone, "-c", example).strip()
 
 
+def test_own_samples_draw_the_same_in_loader_workers_and_without(clone: Path) -> None:
+    runs = [run_command(clone, COMMANDS[1], f"data.num_workers={num}") for num in (2, 0)]
+    with_workers, without = (json.loads((run / "results" / "metrics.json").read_text()) for run in runs)
+    assert with_workers["weights_sha256"] == without["weights_sha256"]
+    assert "draws random numbers of its own" not in (runs[0] / "logs" / "train.log").read_text()
+
+
 def test_own_metric_can_choose_the_checkpoint_and_own_callback_can_log(clone: Path) -> None:
-    run = run_command(clone, COMMANDS[1])
+    run = run_command(clone, COMMANDS[2])
     lines = [json.loads(line)["metrics"] for line in (run / "logs" / "metrics.jsonl").read_text().splitlines()]
     evaluations = [line for line in lines if "val/loss" in line]
     assert len(evaluations) == 3

@@ -287,7 +287,7 @@ def _without_time(line: str) -> Any:
 
 def _record_inputs(log: Path) -> None:
     """Append to `log`, for each microbatch that is trained on: its place, the samples, and a hash of what is fed."""
-    fetcher = reprise.training.loading._Fetcher
+    fetcher = reprise.training.loading.Fetcher
     fetch, train_step = fetcher.__getitem__, Loop._train_step
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     write = os.write

@@ -29,12 +29,26 @@ class MapStyle(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
+class Drawing(Protocol):
+    """A split whose samples draw random numbers: `draws` is at an address of (seed, epoch, index), too.
+
+    A generator of its own would repeat its numbers in each loader process, and not be where it was in a resumed run.
+    """
+
+    def __len__(self) -> int: ...
+
+    def get_sample(self, index: int, draws: np.random.Generator, /) -> Any: ...
+
+
+Split = MapStyle | Drawing
+
+
 def count_labels(batch: Batch) -> int:
     """Return how many items the loss of `batch` is a mean over: its labels that are not masked with -100."""
     return int(np.count_nonzero(batch["labels"].numpy() != -100))  # batches are counted on the host
 
 
-def counter_of(split: "MapStyle", count_items: Callable[[Batch], int]) -> Callable[[Batch], int]:
+def counter_of(split: Split, count_items: Callable[[Batch], int]) -> Callable[[Batch], int]:
     """Return what counts the items in batches of `split`: where no label of it is masked, it need not look at them."""
     if count_items is count_labels and isinstance(split, TensorSplit):
         labels = split.columns["labels"]
@@ -73,9 +87,9 @@ class Description:
 
 @dataclass(frozen=True)
 class Data:
-    """Named splits of map-style data sets with all that a run needs to use and describe them."""
+    """Named splits with all that a run needs to use and describe them."""
 
-    splits: Mapping[str, MapStyle]
+    splits: Mapping[str, Split]
     """`train` and `val`, and `test` where there is one."""
     collate: Callable[[list[Any]], Batch]
     """Makes a batch of a list of samples; the batch's keys are the arguments of the model's `forward`."""
@@ -89,7 +103,7 @@ class Data:
     baselines: Mapping[str, Callable[[], Mapping[str, float]]] = field(default_factory=dict)
     """Simple methods by name; each returns metrics of the test split, named as the run's metrics are."""
     generate: Callable[[nn.Module, int], Sequence[str]] | None = None
-    """Takes the trained model and a seed; returns samples of what it writes, for the model card."""
+    """Takes the trained model, in evaluation mode, and a seed; returns samples of what it writes, for the card."""
     usage: str = ""
     """Python lines that define `batch`, from raw input, for the example in the model card."""
 

@@ -15,7 +15,7 @@ from reprise.errors import InputError, Interrupted, ProcessLost
 from reprise.files.disk import translate_disk_errors
 from reprise.models import describe_model
 from reprise.runs.attempt_record import end_attempt, resume_attempt_from
-from reprise.runs.building import Task, build_task, choose_device
+from reprise.runs.building import Task, build_task, choose_device, warn_of_own_draws
 from reprise.runs.cost import CostMeter
 from reprise.runs.export import export_model, formats_of
 from reprise.runs.loop_building import build_loop
@@ -83,6 +83,8 @@ def _start(run: RunBeforeTraining, provenance: ProvenanceFile, started: dict[str
 
 def _assemble(run: RunBeforeTraining, task: Task, provenance: ProvenanceFile) -> RunInTraining:
     """Return the run with all its parts, at step 0."""
+    if run.processes.is_first:
+        warn_of_own_draws(task)
     provenance.add_parts(
         lambda: {
             "data": describe_data(task.data)

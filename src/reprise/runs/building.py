@@ -1,6 +1,7 @@
 """Builds the parts of a run from its config: what training, evaluation and notebooks share."""
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from reprise.metrics import Metric
 from reprise.randomness.addresses import model_seed, seed_globals
 from reprise.training.evaluation import evaluate
 from reprise.training.loading import Batches
+from reprise.training.own_draws import draws_for_itself
 from reprise.training.processes import ALONE, Processes
+
+logger = logging.getLogger(__name__)
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -163,6 +167,19 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], proces
         model.compile(mode=mode)  # in place: the keys of the state stay as they are
     autocast = choose_autocast(device, config.training.precision)
     return Task(data, model, metrics, device, autocast, config, model_spec, processes)
+
+
+def warn_of_own_draws(task: Task) -> None:
+    """Warn of a training split whose samples differ when they are read twice; two of them are."""
+    split, batches = task.data.splits["train"], task.batches("train")
+    if draws_for_itself(batches.fetcher, batches.order(0)[:2], task.config.data.num_workers):
+        logger.warning(
+            "data: two samples of the training split (%s.%s) were read twice, and differed: it draws random numbers of "
+            "its own. They repeat in each loader process, and are others when the run is resumed. Draw from `draws` in "
+            "`get_sample(self, index, draws)` instead, which replaces `__getitem__`: docs/your-own.md",
+            type(split).__module__,
+            type(split).__qualname__,
+        )
 
 
 def build_callbacks(config: ExperimentConfig) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reprise.data import Batch, Data
@@ -22,6 +23,7 @@ from reprise.files.atomic_file import write_json
 from reprise.files.json_file import read_object
 from reprise.models import evaluating
 from reprise.runs.export import ONNX
+from reprise.training.loading import Fetcher
 
 RECORD = "exported.json"
 """What was compared, beside the files: inputs, and the largest difference from the model's own logits."""
@@ -91,14 +93,17 @@ class _Logits(nn.Module):
 
 def _examples(data: Data) -> list[Batch]:
     """Return a batch of two samples, to export with, and others to compare with."""
-    split = data.splits["val"]
-    samples = [split[index % len(split)] for index in range(2 + _NUM_COMPARED)]
-    return [data.collate(samples[:2]), data.collate(samples[2:]), data.collate(samples[-1:])]
+    numbers = np.arange(2 + _NUM_COMPARED) % len(data.splits["val"])
+    return [_read(data, numbers[:2]), _read(data, numbers[2:]), _read(data, numbers[-1:])]
+
+
+def _read(data: Data, numbers: NDArray[np.int64]) -> Batch:
+    """Return the samples with some numbers as a batch, as an evaluation does."""
+    return Fetcher(data.splits["val"], data.collate, seed=0, purpose="val")[0, numbers]
 
 
 def _export(model: nn.Module, data: Data, example: Batch, names: Sequence[str]) -> Any:
-    split = data.splits["val"]
-    single = [data.collate([split[index]]) for index in range(min(16, len(split)))]
+    single = [_read(data, np.array([number])) for number in range(min(16, len(data.splits["val"])))]
     open_sizes: dict[str, dict[int, Any]] = {}
     for name in names:
         shapes = {batch[name].shape for batch in single}

@@ -1,6 +1,5 @@
 """Brings batches from a split, in the order of an epoch, from any position, with or without loader processes."""
 
-import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -11,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from reprise.data import Batch, MapStyle, TensorSplit
+from reprise.data import Batch, Split, TensorSplit
 from reprise.randomness.addresses import draws_seed, order_generator, order_seed, sample_seed, seed_globals
 from reprise.randomness.counter_based import SampleDraws, permuted
 from reprise.training.cadence import num_steps_per_epoch
 from reprise.training.shares import share_of_steps
 from reprise.training.signals import leave_signals_to_the_parent
+from reprise.training.threads import one_thread
 
 MOST_HELD = 2**19
 """An order of more samples is computed as it is visited; a smaller one is held, eight bytes a sample."""
@@ -70,7 +70,7 @@ class Batches:
 
     def __init__(
         self,
-        split: MapStyle,
+        split: Split,
         collate: Callable[[list[Any]], Batch],
         *,
         batch_size: int,
@@ -84,7 +84,7 @@ class Batches:
         share: range | None = None,
     ) -> None:
         self._split = split
-        self._fetcher = _Fetcher(split, collate, seed, purpose)
+        self.fetcher = Fetcher(split, collate, seed, purpose)
         self._num_samples = len(split)
         self._num_batches = -(-self._num_samples // batch_size)
         self.batch_size = batch_size
@@ -156,12 +156,12 @@ class Batches:
                 yield from self._copied(self._split, addresses)
                 return
             for batch in addresses:
-                with _one_thread():
-                    fetched = self._fetcher[batch]
+                with one_thread():
+                    fetched = self.fetcher[batch]
                 yield fetched
             return
         yield from DataLoader(
-            self._fetcher,
+            self.fetcher,
             batch_size=None,  # the fetcher collates
             sampler=addresses,
             num_workers=self._num_workers,
@@ -183,29 +183,15 @@ class Batches:
                 yield dict(zip(names, parts, strict=True))
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute as a loader process does: with more threads, sums of floats have other bits."""
-    num_threads = torch.get_num_threads()
-    if num_threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-class _Fetcher(Dataset[Batch]):
+class Fetcher(Dataset[Batch]):
     """Fetches one whole batch; lives in the loader processes where there are any."""
 
-    def __init__(self, split: MapStyle, collate: Callable[[list[Any]], Batch], seed: int, purpose: str) -> None:
-        self._split = split
-        self._collate = collate
+    def __init__(self, split: Split, collate: Callable[[list[Any]], Batch], seed: int, purpose: str) -> None:
+        self.split: Any = split
+        self.collate = collate
         self._seed = seed
         self._purpose = purpose
-        self._get_batch = getattr(split, "get_batch", None)
+        self._get_batch, self._get_sample = (getattr(split, name, None) for name in ("get_batch", "get_sample"))
         self._address = functools.lru_cache(1)(functools.partial(draws_seed, seed, purpose))
 
     def __getitem__(self, batch: BatchAddress) -> Batch:
@@ -213,8 +199,8 @@ class _Fetcher(Dataset[Batch]):
         if self._get_batch is not None:
             whole: Batch = self._get_batch(indices, SampleDraws(self._address(epoch), indices))
             return whole
-        samples = []
+        samples, get = [], self._get_sample
         for index in indices.tolist():
-            seed_globals(sample_seed(self._seed, self._purpose, epoch, index))
-            samples.append(self._split[index])
-        return self._collate(samples)
+            seed_globals(seed := sample_seed(self._seed, self._purpose, epoch, index))
+            samples.append(self.split[index] if get is None else get(index, np.random.Generator(np.random.PCG64(seed))))
+        return self.collate(samples)

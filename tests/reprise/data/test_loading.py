@@ -35,6 +35,18 @@ class FromGlobals:
         return {"values": torch.tensor(drawn, dtype=torch.float64)}
 
 
+class FromDraws:
+    """Draws from the generator that it is given, and holds no samples by index alone."""
+
+    def __len__(self):
+        return NUM_SAMPLES
+
+    def get_sample(self, index, draws):
+        assert index < NUM_SAMPLES
+        draws.random(index % 3)
+        return {"values": torch.from_numpy(np.array([index, *draws.normal(size=3), draws.integers(2**40)]))}
+
+
 def add_noise(batch, draws):
     return {**batch, "values": batch["values"] + torch.from_numpy(draws.uniform(3)), "noise": batch["index"] * 0}
 
@@ -43,7 +55,7 @@ def whole_batches():
     return TensorSplit({"index": torch.arange(NUM_SAMPLES), "values": torch.zeros(NUM_SAMPLES, 3)}, augment=add_noise)
 
 
-KINDS = [FromGlobals, whole_batches]
+KINDS = [FromGlobals, FromDraws, whole_batches]
 
 
 @pytest.fixture(params=["held", "computed"])

@@ -9,7 +9,6 @@ from typing import Any
 
 from reprise.callbacks import Callback, Run
 from reprise.config import ExperimentConfig
-from reprise.data import MapStyle
 from reprise.errors import InputError
 from reprise.runs.building import Task, build_task
 from reprise.training.processes import Processes
@@ -84,11 +83,12 @@ class FirstSteps(Callback):
 
 
 class _FirstSamples:
-    def __init__(self, split: MapStyle, num_samples: int) -> None:
+    def __init__(self, split: Any, num_samples: int) -> None:
         self._split = split
         self._num_samples = min(num_samples, len(split))
-        if hasattr(split, "get_batch"):
-            self.get_batch = split.get_batch
+        for name in ("get_batch", "get_sample"):
+            if hasattr(split, name):
+                setattr(self, name, getattr(split, name))
 
     def __len__(self) -> int:
         return self._num_samples
