@@ -5,7 +5,16 @@ a while and a `--help` should not wait for it.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":  # which has neither the locks nor the signals that runs rely on
+    print(
+        "Error: Windows is not supported; in WSL, the Windows Subsystem for Linux, this runs as on Linux: "
+        "https://learn.microsoft.com/windows/wsl/install",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 if TYPE_CHECKING:
     from reprise.config import ExperimentConfig

@@ -34,6 +34,16 @@ def _sentence(problem: Problem) -> str:
     return f"{problem.key}{origin}: {problem.message}"
 
 
+class MissingExtra(InputError):
+    """What `key` asks for needs a package that comes with an extra of `pyproject.toml`, and it is not installed."""
+
+    def __init__(self, key: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{key}: needs {package}, which is not installed; it comes with the extra `{extra}`: "
+            f"`uv sync --inexact --extra {extra}`, or `pip install -e '.[{extra}]'`"
+        )
+
+
 class RunInUse(InputError):
     """Another process works on the run."""
 

@@ -130,6 +130,6 @@ def test_a_package_that_is_missing_is_named_before_training(tmp_path: Path, monk
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name, *more: None if name == "onnxscript" else find_spec(name, *more)
     )
-    with pytest.raises(InputError, match=r"export\.onnx: needs `onnxscript`, not installed; .*\[onnx\]"):
+    with pytest.raises(InputError, match=r"export\.onnx: needs onnxscript, which is not installed; .*\[onnx\]"):
         train(compose(*TINY, "export.onnx=true", f"output_dir={tmp_path / 'none'}"))
     assert not (tmp_path / "none").exists()

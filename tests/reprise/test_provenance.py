@@ -17,8 +17,10 @@ from reprise.config.secrets import without_credentials
 from reprise.data import Data, Description, describe_data, fingerprint, stack
 from reprise.models import describe_model
 from reprise.randomness import set_determinism
+from reprise.runs import provenance
 from reprise.runs.provenance import (
     _not_as_locked,
+    code_patch,
     collect_provenance,
     determinism_in_force,
     drift,
@@ -99,7 +101,52 @@ def test_a_package_may_be_locked_in_several_versions_for_several_pythons():
     versions = re.findall(r"^numpy==([^\s;]+)", lock, re.MULTILINE)
     assert len(versions) > 1
     assert [_not_as_locked({"numpy": version}) for version in versions] == [{}] * len(versions)
-    assert _not_as_locked({"NumPy": "0.1", "unheard-of": "1"}) == {"numpy": [" or ".join(versions), "0.1"]}
+    assert _not_as_locked({"NumPy": "0.1"}) == {"numpy": [" or ".join(versions), "0.1"]}
+    assert _not_as_locked({"numpy": f"{versions[0]}+cpu"}) == {}
+
+
+def test_a_package_that_the_lock_lacks_is_named_and_what_installs_is_not():
+    assert _not_as_locked({"unheard-of": "1", "Un.heard": "2"}) == {
+        "unheard-of": ["not locked", "1"],
+        "un-heard": ["not locked", "2"],
+    }
+    name = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["name"]
+    assert _not_as_locked({"pip": "1", "uv": "1", "wheel": "0", name: "0.1"}) == {}
+
+
+LOCK = """\
+version = 1
+
+[[package]]
+name = "numpy"
+version = "2.4"
+source = { registry = "index" }
+wheels = [{ path = "numpy-2.4.whl", hash = "sha256:11" }]
+"""
+
+
+def test_a_lock_that_differs_in_addresses_alone_is_no_change_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src" / "reprise" / "runs" / "provenance.py"))
+    for name, text in (("src/reprise/runs/provenance.py", "code"), ("uv.lock", LOCK)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for arguments in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+
+    def is_changed():
+        return collect_provenance([], CPU)["code"]["dirty"], b"uv.lock" in (code_patch() or b"")
+
+    assert is_changed() == (False, False)
+    filled = LOCK.replace('"index"', '"https://example.org/simple"').replace('path = "', 'url = "https://example.org/')
+    (tmp_path / "uv.lock").write_text(filled)
+    assert is_changed() == (False, False)
+    (tmp_path / "src" / "reprise" / "runs" / "provenance.py").write_text("other code")
+    assert is_changed() == (True, False)
+    (tmp_path / "uv.lock").write_text(filled.replace("2.4", "2.5"))
+    assert is_changed() == (True, True)
+    (tmp_path / "uv.lock").write_text(filled.replace("sha256:11", "sha256:22"))
+    assert is_changed() == (True, True)
 
 
 def test_a_patch_is_recorded_by_its_hash():

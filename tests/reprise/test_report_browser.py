@@ -1,6 +1,6 @@
 """The report in a real browser, Debian's Chromium without a window:
 
-apt-get install --yes chromium && uv run pytest -m long tests/reprise/test_report_browser.py
+apt-get install --yes chromium && uv run --group dev pytest -m long tests/reprise/test_report_browser.py
 """
 
 import json

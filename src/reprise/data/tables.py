@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reprise.errors import InputError
+from reprise.errors import InputError, MissingExtra
 
 Row = tuple[str, Any, Any]
 """Where it stands, to begin a message with; text; label."""
@@ -73,9 +73,7 @@ def read_hub(name: str, columns: Columns) -> dict[str, Table]:
     try:
         import datasets
     except ImportError:
-        raise InputError(
-            "data.hub_name: needs `datasets`, which is not installed; install the extra: pip install -e '.[hub]'"
-        ) from None
+        raise MissingExtra("data.hub_name", "datasets", "hub") from None
     address, _, configuration = name.partition(":")
     _ask_hub(address)
     try:
@@ -165,9 +163,7 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
-        raise InputError(
-            f"data.path: {path} needs `pyarrow`, which is not installed; install the extra: pip install -e '.[parquet]'"
-        ) from None
+        raise MissingExtra(f"data.path: {path}", "pyarrow", "parquet") from None
     try:
         with parquet.ParquetFile(path) as file:
             columns.check(file.schema_arrow.names, str(path))

@@ -15,7 +15,7 @@ from reprise.config import ExportConfig
 from reprise.config.secrets import hidden
 from reprise.config.targets import build
 from reprise.data import Data
-from reprise.errors import InputError
+from reprise.errors import InputError, MissingExtra
 from reprise.files.atomic_file import sync, write_json
 from reprise.files.json_file import read_object
 from reprise.files.json_values import list_at
@@ -62,11 +62,10 @@ def formats_of(export: ExportConfig) -> list[str]:
 
 
 def check_packages(export: ExportConfig) -> None:
-    """Raise an InputError if a package that a format needs is not installed."""
+    """Raise an error if a package that a format needs is not installed."""
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if export.onnx and missing:
-        names = " and ".join(f"`{name}`" for name in missing)
-        raise InputError(f"export.onnx: needs {names}, not installed; install the extra: pip install -e '.[onnx]'")
+        raise MissingExtra("export.onnx", " and ".join(missing), "onnx")
 
 
 @contextlib.contextmanager

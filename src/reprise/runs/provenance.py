@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -23,6 +24,7 @@ from reprise.errors import InputError
 from reprise.files.differences import Difference, compare
 from reprise.files.json_file import read_object
 from reprise.files.json_values import mapping_at
+from reprise.files.uv_lock import locked_files
 
 # Environment variables that move bits; of the others nothing is recorded.
 _VARIABLES = (
@@ -128,7 +130,7 @@ def code_patch() -> bytes | None:
 
         try:
             git("read-tree", "HEAD")
-            git("add", "--update")
+            git("add", "--update", "--", ":/", *_uv_lock_excluded())
             present = [name for name in ("src", "configs", "scripts") if (Path(root) / name).is_dir()]
             git("add", "--", *present)
             return git("diff", "--cached", "--binary", "--full-index", "HEAD") or None
@@ -165,7 +167,7 @@ def credentials_in(patch: bytes) -> list[str]:
 
 
 def _not_as_locked(packages: Mapping[str, str]) -> dict[str, list[str]] | None:
-    """Return the installed packages that `requirements.lock` has in other versions only; None without a lock.
+    """Return the installed packages that `requirements.lock` has in other versions, or not at all; None without a lock.
 
     The versions: first those locked, of which a package may have several, each for other versions of Python.
     """
@@ -175,12 +177,20 @@ def _not_as_locked(packages: Mapping[str, str]) -> dict[str, list[str]] | None:
     locked: dict[str, list[str]] = {}
     for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE):
         locked.setdefault(name, []).append(version)
-    installed = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in packages.items()}
+    ignored = {"pip", "setuptools", "uv", "wheel"}  # what installs belongs to no run
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        ignored.add(_canonical(tomllib.loads(lock.with_name("pyproject.toml").read_text("utf-8"))["project"]["name"]))
+    installed = {_canonical(name): version for name, version in packages.items()}
     return {
-        name: [" or ".join(versions), installed[name]]
-        for name, versions in locked.items()
-        if name in installed and installed[name] not in versions
+        name: [" or ".join(locked[name]) if name in locked else "not locked", version]
+        for name, version in installed.items()
+        # The CPU build 2.11.0+cpu is the release 2.11.0.
+        if version.partition("+")[0] not in locked.get(name, ()) and (name in locked or name not in ignored)
     }
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _code() -> dict[str, Any]:
@@ -192,9 +202,21 @@ def _code() -> dict[str, Any]:
         "commit": commit,
         "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
         "remote": without_credentials(_git(root, "config", "--get", "remote.origin.url")),
-        # uv writes its lock at the first `uv run`; the versions in use are recorded anyway.
-        "dirty": bool(_git(root, "status", "--porcelain", "--", ":/", ":(top,exclude)uv.lock")),
+        "dirty": bool(_git(root, "status", "--porcelain", "--", ":/", *_uv_lock_excluded())),
     }
+
+
+def _uv_lock_excluded() -> list[str]:
+    """Return what excludes `uv.lock` from a git command; nothing if other packages are locked in it than committed."""
+    lock = Path(__file__).parents[3] / "uv.lock"
+    committed = _git(lock.parent, "show", "HEAD:./uv.lock")
+    if committed is not None:  # uv fills addresses in
+        try:
+            if locked_files(lock.read_text(encoding="utf-8")) != locked_files(committed):
+                return []
+        except (OSError, UnicodeDecodeError):
+            return []
+    return [f":(top,exclude){_git(lock.parent, 'rev-parse', '--show-prefix') or ''}uv.lock"]
 
 
 def _git(root: Path, *arguments: str) -> str | None:

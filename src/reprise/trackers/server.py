@@ -18,7 +18,7 @@ from threading import Thread
 from typing import IO, ClassVar
 
 from reprise.callbacks import Callback, Outcome
-from reprise.errors import InputError
+from reprise.errors import MissingExtra
 from reprise.runs.run_directory import RunDirectory
 from reprise.trackers.base import Tracker
 
@@ -36,10 +36,7 @@ class ServerTracker(Tracker):
 
     def __init__(self, seconds_at_end: float, seconds_when_stopped: float) -> None:
         if importlib.util.find_spec(self.package) is None:
-            raise InputError(
-                f"tracker: {self.package} is not installed; install the extra `{self.package}`: "
-                f"uv sync --extra {self.package}, or pip install -e '.[{self.package}]'"
-            )
+            raise MissingExtra("tracker", self.package, self.package)
         self._seconds_at_end = seconds_at_end
         self._seconds_when_stopped = seconds_when_stopped
 

@@ -101,7 +101,7 @@ def test_documents_and_pyproject_are_the_projects_own(root: Path) -> None:
     readme = (root / "README.md").read_text()
     assert readme.startswith("# tumour-lab\n")
     assert "uv run python scripts/train.py experiment=base" in readme
-    assert "uv run pytest -n auto" in readme
+    assert "uv run --group dev pytest -n auto" in readme
     assert reprise.__version__ in (root / "CHANGELOG.md").read_text()
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from hydra.core.singleton import Singleton
 from hydra.core.utils import setup_globals
 
-from reprise.errors import InputError, Interrupted, JobProcessLost
+from reprise.errors import InputError, Interrupted, JobProcessLost, MissingExtra
 from reprise.runs.sweep_directory import SweepDirectory
 from reprise.tools.sweep.job_record import JobRecord, record_job, run_id_of
 
@@ -110,14 +110,14 @@ def imported(package: str, extra: str, key: str) -> Any:
     """Return a package that comes with one of our extras, and that the choice of `key` takes.
 
     Raises:
-        InputError: if it is not installed.
+        MissingExtra: if it is not installed.
     """
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise InputError(f"{key}: {package} is not installed; it comes with the extra {extra!r}") from None
+        raise MissingExtra(key, package, extra) from None
 
 
 def num_slots(num_at_once: int | None, gpus: Sequence[str]) -> int:

@@ -80,7 +80,7 @@ def check_packages(files: RunFiles) -> str:
         raise CheckNotApplicable("There was no `requirements.lock` to hold the packages against.")
     others = mapping_at(environment, "not_as_locked")
     if others:
-        raise CheckFailed(f"Other than in `requirements.lock`: {named(list(others))}.")
+        raise CheckFailed(f"Other than in `requirements.lock`, or not in it: {named(list(others))}.")
     return f"{len(mapping_at(environment, 'packages'))} packages recorded; none is other than in `requirements.lock`."
 
 

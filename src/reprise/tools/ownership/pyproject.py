@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -63,9 +63,7 @@ def with_identity(file: File, identity: Identity) -> File:
     project.pop("license", None)
     if identity.license:
         project["license"] = identity.license
-    for line, index, group in _lines(document.get("dependency-groups", {})):
-        if _name(line) == canonicalize_name(old):
-            group[index] = _renamed(line, identity.name)
+    _rename_extras(document, canonicalize_name(old), identity.name)
     return _as_file(document)
 
 
@@ -78,10 +76,7 @@ def merged(ours: File, base: Mapping[str, Any], theirs: File) -> tuple[File, lis
     name = str(document["project"]["name"])
     before = json.loads(json.dumps(base))
     for values in (before, new):
-        old = canonicalize_name(str(values.get("project", {}).get("name", name)))
-        for line, index, group in _lines(values.get("dependency-groups", {})):
-            if _name(line) == old:
-                group[index] = _renamed(line, name)
+        _rename_extras(values, canonicalize_name(str(values.get("project", {}).get("name", name))), name)
     notes: list[str] = []
     for table in ("build-system", "dependency-groups", "tool"):
         if table in new:
@@ -168,11 +163,13 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
-def _lines(groups: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
-    for group in groups.values():
-        for index, line in enumerate(group):
-            if isinstance(line, str):
-                yield str(line), index, group
+def _rename_extras(values: Any, old: str, new: str) -> None:
+    """Give a project's own extras, which its groups and extras name, its new name."""
+    for groups in (values.get("dependency-groups", {}), values.get("project", {}).get("optional-dependencies", {})):
+        for group in groups.values():
+            for index, line in enumerate(group):
+                if isinstance(line, str) and _name(line) == old:
+                    group[index] = _renamed(line, new)
 
 
 def _requirement(line: object) -> Requirement | None:

@@ -85,7 +85,7 @@ class Update:
         root = self.repository.path
         self.repository.apply({path: file for path, file in self.target.items() if path == PYPROJECT})
         failure = None
-        left = "Look at it with `git status`, run `uv run pytest -n auto`, then commit it."
+        left = "Look at it with `git status`, run `uv run --group dev pytest -n auto`, then commit it."
         if PYPROJECT in self.target and self.can_lock:
             failure = _renew_locks(root)
         # The modules that run now come last, so that the same command still starts after an interruption.
