@@ -39,7 +39,8 @@ def main() -> None:
             raise InputError("Nothing was changed.")
     adoption.carry_out()
     print(
-        "\nDone. Look at it with `git status`, run `uv run --group dev pytest -n auto`, then commit it: git add --all && git commit"
+        "\nDone. Look at it with `git status`, run `uv run --group dev pytest -n auto`, then commit it: "
+        "git add --all && git commit"
     )
 
 

@@ -21,7 +21,7 @@ def test_what_is_not_installed_says_which_extra_to_install(
     name: str, tracker: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracker, "package", "not_installed")
-    with pytest.raises(InputError, match=r"tracker: needs not_installed, which is not installed; .*--extra not_installed`"):
+    with pytest.raises(InputError, match=r"tracker: needs not_installed, .*--extra not_installed`"):
         train(compose(*TINY, f"tracker={name}", f"output_dir={tmp_path / 'outputs'}"))
     assert list(tmp_path.iterdir()) == []
 

@@ -38,7 +38,7 @@ def test_nothing_new_changes_no_character() -> None:
         ('ray = ["ray>=2.40"]', 'ray = ["ray>=2.40"]\nhub = ["datasets"]', "project.optional-dependencies.hub: new"),
         ("pytest>=8", "pytest>=9", "dependency-groups.dev: pytest>=8 → pytest>=9"),
         ("reprise[ray]", "reprise[hub,ray]", "dependency-groups.dev: tumour-lab[ray] → tumour-lab[hub,ray]"),
-        ('ray = ["ray>=2.40"]', 'ray = ["ray>=2.40"]\nall = ["reprise[ray]"]', "project.optional-dependencies.all: new"),
+        ('ray = ["ray>=2.40"]', 'ray = ["ray>=2.40"]\na = ["reprise[ray]"]', "project.optional-dependencies.a: new"),
         ("setuptools>=77", "setuptools>=80", "build-system.requires: setuptools>=77 → setuptools>=80"),
         (">=3.11", ">=3.12", "project.requires-python: >=3.11 → >=3.12"),
         ("line-length = 120", "line-length = 99", "tool.ruff.line-length: 120 → 99"),
