@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from reprise.data import MASKED
+from reprise.errors import InputError
 from reprise.randomness.addresses import bootstrap_generator
 
 __all__ = [
@@ -41,11 +43,14 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def update(self, outputs: Any, batch: Mapping[str, Tensor], num_items: int) -> None:
-        """Take in one batch: the model's outputs and the mean loss in them, over `num_items` items."""
+        """Take in one batch: the model's outputs and the mean loss in them, over `num_items` items, which may be 0."""
 
     @abc.abstractmethod
     def compute(self) -> dict[str, float]:
-        """Return the numbers over all batches since `reset`; sums and counts, never a mean of means."""
+        """Return the numbers over all batches since `reset`; sums and counts, never a mean of means.
+
+        What is a mean over nothing is left out. Of a split without any item nothing of a metric is asked for.
+        """
 
     def details(self) -> dict[str, Any]:
         """Return what `results/metrics.json` holds beyond the numbers, as plain values."""
@@ -73,8 +78,12 @@ class Metric(abc.ABC):
 class ClassificationMetrics(Metric):
     """Accuracy, and precision, recall and F1 as means over classes that occur in labels or predictions.
 
-    A class without predictions has precision 0, as in scikit-learn's `zero_division=0`. Intervals are 95 % percentile
-    intervals of the bootstrap over samples (Efron and Tibshirani 1993, chapter 13).
+    Each sample has one label, an integer; samples whose label is masked with -100 are left out everywhere. A class
+    without predictions has precision 0, as in scikit-learn's `zero_division=0`. Intervals are 95 % percentile intervals
+    of the bootstrap over samples (Efron and Tibshirani 1993, chapter 13).
+
+    Raises:
+        InputError: if the shapes of logits and labels do not fit `num_labels`, or a label is outside of the classes.
     """
 
     names = ("accuracy", "macro_f1", "macro_precision", "macro_recall")
@@ -92,17 +101,29 @@ class ClassificationMetrics(Metric):
         self._probabilities: list[Tensor] = []
 
     def update(self, outputs: Any, batch: Mapping[str, Tensor], num_items: int) -> None:
-        probabilities, predicted = outputs.logits.detach().float().softmax(-1).max(-1)  # (B,), (B,)
-        self._labels.append(batch["labels"])
+        logits, labels = outputs.logits.detach(), batch["labels"]  # (B, C), (B,)
+        if labels.is_floating_point() or labels.dim() != 1 or logits.shape != (len(labels), self._num_labels):
+            raise InputError(
+                f"{type(self).__name__}: expected for each sample a label, an integer, and {self._num_labels} logits, "
+                f"one for each class; got {labels.dtype} labels of shape {tuple(labels.shape)} and logits of shape "
+                f"{tuple(logits.shape)}. {self._origin}"
+            )
+        probabilities, predicted = logits.float().softmax(-1).max(-1)  # (B,), (B,)
+        self._labels.append(labels)
         self._predicted.append(predicted)
         self._probabilities.append(probabilities)
 
     def compute(self) -> dict[str, float]:
-        return {name: float(value) for name, value in _classification_scores(self._confusion()).items()}
+        confusion = self._confusion()
+        if not confusion.any():
+            return {}
+        return {name: float(value) for name, value in _classification_scores(confusion).items()}
 
     def details(self) -> dict[str, Any]:
         confusion = self._confusion()
         num_samples = int(confusion.sum())
+        if not num_samples:
+            return {}
         # Resampling samples with replacement is resampling the cells of the confusion matrix.
         resampled = bootstrap_generator(num_samples).multinomial(
             num_samples, confusion.ravel() / num_samples, size=self._num_bootstrap_samples
@@ -118,6 +139,8 @@ class ClassificationMetrics(Metric):
 
     def baselines(self) -> dict[str, dict[str, float]]:
         num_labels = self._confusion().sum(1)
+        if not num_labels.any():
+            return {}
         return {"most frequent class": {"accuracy": float(num_labels.max() / num_labels.sum())}}
 
     def predictions(self) -> list[dict[str, Any]]:
@@ -130,12 +153,26 @@ class ClassificationMetrics(Metric):
                 "probability": probability,
             }
             for index, (label, predicted, probability) in enumerate(zip(*columns, strict=True))
+            if label != MASKED
         ]
 
     def _confusion(self) -> NDArray[np.int64]:
-        labels, predicted = torch.cat(self._labels), torch.cat(self._predicted)
-        cells = torch.bincount((labels * self._num_labels + predicted).cpu(), minlength=self._num_labels**2)
+        labels, predicted = torch.cat(self._labels).cpu().long(), torch.cat(self._predicted).cpu()
+        is_counted = labels != MASKED
+        labels, predicted = labels[is_counted], predicted[is_counted]
+        outside = labels[(labels < 0) | (labels >= self._num_labels)]
+        if len(outside):
+            raise InputError(
+                f"{type(self).__name__}: {len(outside)} of {len(labels)} labels are outside of the classes 0 to "
+                f"{self._num_labels - 1}, the first of them {int(outside[0])}; {MASKED} leaves a sample out. "
+                f"{self._origin}"
+            )
+        cells = torch.bincount(labels * self._num_labels + predicted, minlength=self._num_labels**2)
         return cells.numpy().reshape(self._num_labels, self._num_labels)
+
+    @property
+    def _origin(self) -> str:
+        return f"num_labels is {self._num_labels}: a fact of the data set, unless the config gives it to this metric"
 
 
 def _classification_scores(confusion: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
@@ -178,7 +215,7 @@ class LanguageModelMetrics(Metric):
     def update(self, outputs: Any, batch: Mapping[str, Tensor], num_items: int) -> None:
         targets = batch["labels"][:, 1:]  # (B, T - 1): a token is predicted from those before it
         logits = outputs.logits[:, :-1].float().transpose(1, 2)  # (B, V, T - 1)
-        counted = targets != -100
+        counted = targets != MASKED
         starts = self._character_starts.to(targets.device)[targets.clamp(min=0)]
         self._nats.append(functional.cross_entropy(logits, targets, reduction="none").sum(1))
         self._num_tokens.append(counted.sum(1))
@@ -186,10 +223,12 @@ class LanguageModelMetrics(Metric):
 
     def compute(self) -> dict[str, float]:
         nats, num_tokens, num_characters = self._totals()
-        return {
-            "perplexity": math.exp(nats / num_tokens) if nats / num_tokens < _LARGEST_EXPONENT else math.inf,
-            "bits_per_character": nats / math.log(2) / num_characters,
-        }
+        scores = {}
+        if num_tokens:
+            scores["perplexity"] = math.exp(nats / num_tokens) if nats / num_tokens < _LARGEST_EXPONENT else math.inf
+        if num_characters:
+            scores["bits_per_character"] = nats / math.log(2) / num_characters
+        return scores
 
     def details(self) -> dict[str, Any]:
         _, num_tokens, num_characters = self._totals()

@@ -128,6 +128,68 @@ def test_the_most_frequent_class_is_the_baseline():
     assert metric.baselines() == {"most frequent class": {"accuracy": 0.6}}
 
 
+@pytest.mark.parametrize("sizes", RAGGED)
+def test_samples_with_masked_labels_are_left_out_everywhere(sizes):
+    logits, labels = random_answers(7, 3)
+    kept = torch.tensor([1, 2, 5])
+    masked = torch.full_like(labels, -100)
+    masked[kept] = labels[kept]
+    metric = update_in_batches(ClassificationMetrics(3), logits, masked, sizes)
+    expected = update_in_batches(ClassificationMetrics(3), logits[kept], labels[kept], [3])
+    assert metric.compute() == expected.compute()
+    assert metric.details() == expected.details()
+    assert metric.baselines() == expected.baselines()
+    records = metric.predictions()
+    assert [record["index"] for record in records] == kept.tolist()
+    assert [{**record, "index": i} for i, record in enumerate(records)] == expected.predictions()
+
+
+def test_of_no_labels_nothing_is_computed():
+    logits, labels = random_answers(4, 3)
+    metric = update_in_batches(ClassificationMetrics(3), logits, torch.full_like(labels, -100), [3, 1])
+    assert (metric.compute(), metric.details(), metric.baselines(), metric.predictions()) == ({}, {}, {}, [])
+
+
+@pytest.mark.parametrize("label", [3, -1, -99])
+def test_a_label_outside_of_the_classes_is_named(label):
+    logits, labels = random_answers(4, 3)
+    labels[2] = label
+    told = rf"ClassificationMetrics: 1 of 4 labels are outside of the classes 0 to 2, the first of them {label}; .*"
+    metric = update_in_batches(ClassificationMetrics(3), logits, labels, [3, 1])
+    for ask in (metric.compute, metric.details, metric.baselines):
+        with pytest.raises(InputError, match=told + "num_labels is 3: a fact of the data set, unless the config"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [
+        ((4, 5), (4,)),  # a prediction beyond the classes
+        ((4, 1), (4,)),  # the largest of one logit is always the first
+        ((4, 6, 3), (4, 6)),  # tokens are no independent samples
+        ((4, 3), (4, 1)),
+    ],
+)
+def test_shapes_that_do_not_fit_the_classes_are_told(logits, labels):
+    metric = ClassificationMetrics(3)
+    message = r"ClassificationMetrics: expected for each sample a label, .* and 3 logits, .* num_labels is 3: a fact"
+    with pytest.raises(InputError, match=message):
+        metric.update(SimpleNamespace(logits=torch.zeros(logits)), {"labels": torch.zeros(labels).long()}, 4)
+    with pytest.raises(InputError, match=r"got torch\.float32 labels"):
+        metric.update(SimpleNamespace(logits=torch.zeros(4, 3)), {"labels": torch.zeros(4)}, 4)
+
+
+def test_language_model_scores_of_nothing_are_left_out():
+    starts = torch.tensor([True, True, False])
+    logits, labels = torch.zeros(2, 4, 3), torch.full((2, 4), -100)
+    metric = update_in_batches(LanguageModelMetrics(starts), logits, labels, [2])
+    assert metric.compute() == {}
+    assert metric.details() == {"num_tokens": 0, "num_characters": 0}
+    labels[0, 1] = 2  # a token in which no character begins
+    metric = update_in_batches(LanguageModelMetrics(starts), logits, labels, [1, 1])
+    assert metric.compute() == {"perplexity": pytest.approx(3.0)}
+
+
 def test_language_model_scores_are_means_over_tokens_and_characters_of_ragged_batches():
     # Two bytes make one character of the second half of this vocabulary: only the first of them begins one.
     starts = torch.tensor([True, True, True, False])

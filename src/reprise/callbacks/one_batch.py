@@ -25,6 +25,7 @@ class OneBatch(Callback):
         self._below = below
         self._first: dict[str, Tensor] = {}
         self._first_loss: float | None = None
+        self._last_loss: float | None = None
         self._reached = False
 
     def on_train_start(self, run: Run) -> None:
@@ -33,8 +34,9 @@ class OneBatch(Callback):
 
     def on_step_end(self, run: Run) -> None:
         loop = run.loop
-        assert loop.loss is not None
-        loss = float(loop.loss)
+        if loop.loss is None:  # the step was skipped
+            return
+        loss = self._last_loss = float(loop.loss)
         if self._first_loss is None:
             self._first_loss = loss
         if loss < self._below:
@@ -46,17 +48,19 @@ class OneBatch(Callback):
         loop = run.loop
         if self._reached or not loop.finished:
             return
-        assert loop.loss is not None
+        if self._first_loss is None or self._last_loss is None:
+            raise NotLearned("one batch: it has no loss, since every step was skipped; the log says why")
         raise NotLearned(
-            f"one batch: its loss went from {self._first_loss:.4g} to {float(loop.loss):.4g} in {loop.step} steps, and "
+            f"one batch: its loss went from {self._first_loss:.4g} to {self._last_loss:.4g} in {loop.step} steps, and "
             f"was expected below {self._below:g} (callbacks.one_batch.below). {self._advice(run.model)}"
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first_loss": self._first_loss, "reached": self._reached}
+        return {"first_loss": self._first_loss, "last_loss": self._last_loss, "reached": self._reached}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._first_loss, self._reached = state["first_loss"], state["reached"]
+        self._last_loss = state.get("last_loss", self._first_loss)  # older ones have none
 
     def _advice(self, model: nn.Module) -> str:
         still = [name for name, value in model.named_parameters() if value.equal(self._first[name])]

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
 
+MASKED = -100
+"""The label of what is left out, as in torch's losses; of labels that are integers only."""
+
 
 class MapStyle(Protocol):
     """Anything with a length and samples by index: `torch.utils.data.Dataset`, a `datasets.Dataset`, a list.
@@ -44,15 +47,24 @@ Split = MapStyle | Drawing
 
 
 def count_labels(batch: Batch) -> int:
-    """Return how many items the loss of `batch` is a mean over: its labels that are not masked with -100."""
-    return int(np.count_nonzero(batch["labels"].numpy() != -100))  # batches are counted on the host
+    """Return how many items the loss of `batch` is a mean over.
+
+    These are its `labels`, without those that are integers and `MASKED`; a batch without labels has its rows.
+    """
+    labels = batch.get("labels")
+    if labels is None:
+        return len(next(iter(batch.values())))
+    if labels.is_floating_point() or labels.is_complex():  # as what is to be predicted, -100.0 is a number like others
+        return labels.numel()
+    return int(np.count_nonzero(labels.numpy() != MASKED))  # batches are counted on the host
 
 
 def counter_of(split: Split, count_items: Callable[[Batch], int]) -> Callable[[Batch], int]:
     """Return what counts the items in batches of `split`: where no label of it is masked, it need not look at them."""
-    if count_items is count_labels and isinstance(split, TensorSplit):
-        labels = split.columns["labels"]
-        if count_labels({"labels": labels}) == labels.numel():
+    # What augments a batch, and a class of one's own, may mask what the columns hold.
+    if count_items is count_labels and type(split) is TensorSplit and split.augment is None:
+        labels = split.columns.get("labels")
+        if labels is not None and count_labels({"labels": labels}) == labels.numel():
             return lambda batch: batch["labels"].numel()
     return count_items
 
@@ -99,7 +111,8 @@ class Data:
     processor: Any = None
     """What turns raw input into the model's, such as a tokenizer; its `save_pretrained` puts it into the export."""
     count_items: Callable[[Batch], int] = count_labels
-    """How many items the model's loss of a batch is a mean over, so that means over batches are exact."""
+    """How many items the model's loss of a batch is a mean over, so that means over batches are exact; 0 where the
+    loss is a mean over nothing: such a batch changes no weight and no score."""
     baselines: Mapping[str, Callable[[], Mapping[str, float]]] = field(default_factory=dict)
     """Simple methods by name; each returns metrics of the test split, named as the run's metrics are."""
     generate: Callable[[nn.Module, int], Sequence[str]] | None = None

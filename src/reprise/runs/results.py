@@ -14,7 +14,9 @@ from reprise.runs.building import Task
 from reprise.runs.checkpoint import load_checkpoint
 from reprise.runs.run_directory import RunDirectory
 from reprise.text.suggestions import instead
-from reprise.training.finite_values import finite
+from reprise.training.finite_values import finite_scores
+from reprise.training.monitoring import no_items
+from reprise.training.scalars import plain_number, scalar_loss
 
 
 def score_checkpoint(
@@ -24,19 +26,19 @@ def score_checkpoint(
 
     The model is left with those weights, in evaluation mode.
 
-    `state`: the content of the checkpoint, if it was read already.
+    `state`: the content of the checkpoint, if it was read already. Scores that are not finite are left out; of a split
+    without an item to score there are none.
 
     Raises:
         InputError: if there is no such checkpoint.
         CheckpointError: if it is damaged or not that of a run.
-        NonFiniteError: if a score is not a finite number.
     """
     if state is None:
         state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
     else:
         task.model.load_state_dict(state["model_state_dict"])
     task.model.eval()
-    scores = {name: finite(score, name, state["step"]) for name, score in task.evaluate(split).items()}
+    scores = {name: float(score) for name, score in finite_scores(task.evaluate(split), state["step"]).items()}
     best, training = at(state, "loop_state", "best"), task.config.training
     return {
         "checkpoint": checkpoint,
@@ -51,7 +53,7 @@ def score_checkpoint(
         "metrics": scores,
         "validation_metrics": state["metrics"],
         "details": {name: details for name, metric in task.metrics.items() if (details := metric.details())}
-        if task.processes.is_first
+        if task.processes.is_first and scores
         else {},
         "weights_sha256": content_hash(state["model_state_dict"]),
     }
@@ -70,8 +72,9 @@ def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] |
         return results
     for path in directory.plots:
         path.unlink()  # they may be those of a shorter run
-    predictions = [record for metric in task.metrics.values() for record in metric.predictions()]
-    results["baselines"] = {name: dict(m) for metric in task.metrics.values() for name, m in metric.baselines().items()}
+    metrics = task.metrics.values() if results["metrics"] else ()
+    predictions = [record for metric in metrics for record in metric.predictions()]
+    results["baselines"] = {name: dict(m) for metric in metrics for name, m in metric.baselines().items()}
     if split == "test":
         results["baselines"] |= {name: dict(method()) for name, method in task.data.baselines.items()}
     if task.data.generate is not None:
@@ -85,14 +88,24 @@ def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] |
 def shapes(task: Task) -> dict[str, Any]:
     """Return the shapes of one batch of the validation split and of the logits for it, without the batch dimension.
 
+    It is the first one that has an item to score.
+
     Raises:
-        InputError: if the metrics of that batch lack what `training.monitor` names.
+        InputError: if the metrics of that batch lack what `training.monitor` names, or the split has no item to score.
     """
-    host_batch = next(iter(task.batches("val")))
+    num_items = 0
+    for host_batch in task.batches("val"):
+        if num_items := task.data.count_items(host_batch):
+            break
+    else:
+        if task.config.training.monitor.startswith("val/"):
+            raise no_items("val", task.config.training.monitor)
     batch = on_device(host_batch, task.device)
     with evaluating(task.model) as model, task.autocast():
         outputs = model(**batch)
-    _check_monitor(task, outputs, batch, task.data.count_items(host_batch))
+    if num_items:
+        scalar_loss(outputs.loss, task.model)
+        _check_monitor(task, outputs, batch, num_items)
     return {
         "input_shapes": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
         "logits_shape": list(outputs.logits.shape[1:]),
@@ -106,7 +119,12 @@ def _check_monitor(task: Task, outputs: Any, batch: Batch, num_items: int) -> No
         metric.reset()
         try:
             metric.update(outputs, batch, num_items)
-            computed |= {f"val/{name}" for name in metric.compute()}
+            scores = metric.compute()
+            computed |= {f"val/{name}" for name in scores}
+            for name, score in scores.items():
+                plain_number(score, f"{name!r}, from {type(metric).__name__}.compute")
+        except InputError:
+            raise
         except Exception:  # of one batch alone it need not be defined
             computed |= {f"val/{name}" for name in metric.names}
         metric.reset()

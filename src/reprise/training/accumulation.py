@@ -24,7 +24,7 @@ class Accumulation:
     The step calls `weigh`, then for each of its microbatches a backward pass inside `microbatch`, then `finish`.
 
     Batch norm: all microbatches of a step start from the same running statistics, and the step moves them once, to the
-    mean of what the microbatches make of them.
+    mean of what the microbatches make of them, those without items among them.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Accumulation:
             depth = min(depth, 1) if processes.size == 1 else 0
         self._num_per_leaf = len(self.share) >> depth
         """How many microbatches in a row autograd sums, from left to right, between two halvings."""
+        self._weights: list[float] = []
         self._sums: list[list[Tensor | None]] = []
         """Of this step, the gradients of left halves whose right halves are not complete, the outermost first."""
         self._statistics_after: list[Tensor] = []
@@ -68,7 +69,8 @@ class Accumulation:
         self._statistics.start()
         num_present = self._num_present(num)
         num_items = self._processes.total(sum(counts[:num_present]))
-        return [count / num_items if i < num_present else 0.0 for i, count in enumerate(counts)], num_items
+        self._weights = [count / max(1, num_items) if i < num_present else 0.0 for i, count in enumerate(counts)]
+        return self._weights, num_items
 
     @contextlib.contextmanager
     def microbatch(self, position: int, num_here: int) -> Iterator[None]:
@@ -78,7 +80,8 @@ class Accumulation:
             self._sums.append([parameter.grad for parameter in self._parameters])
             for parameter in self._parameters:
                 parameter.grad = None
-        with self.spread.reducing(is_last=position == num_here - 1):
+        without = contextlib.nullcontext() if self._weights[position] else self.spread.without_gradients()
+        with self.spread.reducing(is_last=position == num_here - 1), without:
             yield
         self._statistics_after.append(self._statistics.take())
         if position == num_here - 1:

@@ -1,5 +1,6 @@
 """Scores a model on the batches of one split."""
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
@@ -13,6 +14,9 @@ from reprise.models import evaluating
 from reprise.randomness.addresses import after_evaluation_seed, evaluation_seed, seed_globals
 from reprise.training.loading import Batches
 from reprise.training.processes import ALONE, Processes
+from reprise.training.scalars import plain_number, scalar_loss
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -30,6 +34,8 @@ def evaluate(
     should_stop: Callable[[], bool] = bool,
 ) -> dict[str, float]:
     """Return the mean loss and all metrics under names such as `val/loss`; the model is left in evaluation mode.
+
+    Of a split without any item there are none.
 
     The metrics keep the batches, so that their `details` and `predictions` can be asked for afterwards. With several
     processes those of the first one keep all of them. Each process scores a share of the batches if all metrics name
@@ -53,7 +59,7 @@ def evaluate(
         for number, host_batch in enumerate(fetched, share.start):
             if should_stop():
                 raise EvaluationStopped
-            num_items = count_items(host_batch)
+            num_items = int(count_items(host_batch))
             batch = on_device(host_batch, device)
             # A model that draws in evaluation, too, draws the same whenever it is evaluated.
             seed_globals(evaluation_seed(seed, split, number))
@@ -63,18 +69,23 @@ def evaluate(
                 continue  # it was for the others, whose share is larger by one
             for metric in metrics.values():
                 metric.update(outputs, batch, num_items)
-            losses.append(outputs.loss.clone())  # a CUDA graph writes its results to the same memory again
-            counts.append(num_items)
+            if num_items:  # or the loss is a mean over nothing
+                # A CUDA graph writes its results to the same memory again.
+                losses.append(scalar_loss(outputs.loss, model).clone())
+                counts.append(num_items)
     model.eval()
     # Whatever share of the batches was scored here, the random state is the same afterwards.
     seed_globals(after_evaluation_seed(seed, split))
     scores: dict[str, float] = {}
     if is_shared:
         losses, counts = _joined(processes, metrics, losses, counts)
-    if processes.is_first:
+    if processes.is_first and not counts:
+        logger.warning("the split %s has no item to score: its metrics are left out", split)
+    elif processes.is_first:
         scores[f"{split}/loss"] = weighted_sum(losses, counts) / sum(counts)
         for metric in metrics.values():
-            scores |= {f"{split}/{name}": value for name, value in metric.compute().items()}
+            for name, score in metric.compute().items():
+                scores[f"{split}/{name}"] = plain_number(score, f"{name!r}, from {type(metric).__name__}.compute")
     return processes.from_first(scores)
 
 

@@ -1,7 +1,8 @@
 """Checks that scores and weights are finite before they are written."""
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,17 +11,28 @@ from reprise.errors import NonFiniteError
 from reprise.private_names.torch import foreach_norm
 from reprise.training.processes import Processes
 
+logger = logging.getLogger(__name__)
 
-def finite(value: Tensor | float, name: str, step: int) -> float:
-    """Return `value` as a float.
+
+def finite_scores(scores: Mapping[str, float], step: int, monitor: str | None = None) -> dict[str, float]:
+    """Return the scores that are finite; of each other one a warning says that it is left out.
 
     Raises:
-        NonFiniteError: if it is NaN or infinite.
+        NonFiniteError: if the one that is not finite is `monitor`: no checkpoint can be chosen by it.
     """
-    number = float(value)
-    if not math.isfinite(number):
-        raise NonFiniteError(f"{name} is {number} at step {step}; a smaller training.learning_rate may help")
-    return number
+    kept = {}
+    for name, value in scores.items():
+        if math.isfinite(value):
+            kept[name] = value
+        elif name == monitor:
+            raise NonFiniteError(f"{name} is {value} at step {step}; a smaller training.learning_rate may help")
+        else:
+            warn_of_nonfinite(name, value, step)
+    return kept
+
+
+def warn_of_nonfinite(name: str, value: float, step: int) -> None:
+    logger.warning("%s is %s at step %d and left out: the files of a run hold finite numbers only", name, value, step)
 
 
 def bound_magnitudes(tensors: Sequence[Tensor], processes: Processes) -> float:

@@ -9,9 +9,9 @@ from torch import Tensor
 from reprise.errors import NonFiniteError
 from reprise.training.finite_values import bound_magnitudes
 from reprise.training.processes import ALONE, Processes
+from reprise.training.skipped_steps import samples_in_words
 
 _MOST_UNREAD = 256  # losses and norms on the device that nobody has looked at
-_MOST_SAMPLES_SHOWN = 100
 
 
 class FiniteWatch:
@@ -34,7 +34,7 @@ class FiniteWatch:
         self.num_items = 0
         """How many items that sum is over."""
         self._parameters = parameters
-        self._samples = samples
+        self.samples = samples
         self._ignores_gradients = ignores_gradients
         self._processes = processes
         self._unread: list[tuple[int, Tensor, Tensor | None, float, int]] = []
@@ -75,12 +75,9 @@ class FiniteWatch:
 
     def error(self, name: str, value: float, step: int, rate: float) -> NonFiniteError:
         """Return what is said of a value of optimizer step `step` that is not finite."""
-        samples = self._samples(step)
-        shown = ", ".join(map(str, samples[:_MOST_SAMPLES_SHOWN]))
-        more = f" and {len(samples) - _MOST_SAMPLES_SHOWN} more" if len(samples) > _MOST_SAMPLES_SHOWN else ""
+        where = f"at step {step}, with learning rate {rate:g} and {samples_in_words(self.samples(step))}"
         return NonFiniteError(
-            f"{name} is {value} at step {step}, with learning rate {rate:g} and the samples {shown}{more} of the "
-            "training split; a smaller training.learning_rate or training.gradient_clip may help, and "
+            f"{name} is {value} {where}; a smaller training.learning_rate or training.gradient_clip may help, and "
             "training.on_nonfinite=skip leaves such steps out"
         )
 

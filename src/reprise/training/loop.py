@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from reprise.data import Batch
 from reprise.errors import EvaluationStopped
 from reprise.training.cadence import Cadence
-from reprise.training.finite_values import finite
+from reprise.training.finite_values import finite_scores
 from reprise.training.loading import Batches
 from reprise.training.monitoring import Best, is_better, unknown_monitor
 from reprise.training.processes import ALONE, Processes
+from reprise.training.scalars import scalars_to_log
 from reprise.training.step import OptimizerStep
 
 
@@ -77,7 +78,7 @@ class Loop:
         self.interruption: str | None = None
         """Why the loop returned although training has not ended; never part of the state."""
         self.num_skipped = 0
-        """Steps that were left out since their loss or gradient was not finite."""
+        """Steps that left the model as it was: without an item, or with a loss or gradient that was not finite."""
         self.loss: Tensor | None = None
         """Loss of the last step, on the device; reading it waits for the device. None if the step was skipped."""
         self.gradient_norm: Tensor | None = None
@@ -175,8 +176,8 @@ class Loop:
         return self._asked_to_return is not None
 
     def log(self, metrics: Mapping[str, float | Tensor]) -> None:
-        """Add metrics to the line of this step. Tensors are read later, so that nothing waits for the device."""
-        self._line |= metrics
+        """Add scalars of any kind to this step's line. Tensors are read later, so that nothing waits for the device."""
+        self._line |= scalars_to_log(metrics)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loop stands, beside the states of model, optimizer and scheduler.
@@ -280,17 +281,16 @@ class Loop:
         # None at all if every step was skipped.
         mean = {"train/loss": watch.loss_sum / watch.num_items} if watch.num_items else {}
         self._modes = [(module, module.training) for module in self.model.modules()] if self.model.training else []
-        skipped = {"train/skipped_steps": float(self.num_skipped)} if self._optimizer_step.skips_nonfinite else {}
+        skips = self._optimizer_step.skips_nonfinite
+        skipped = {"train/skipped_steps": float(self.num_skipped)} if skips or self.num_skipped else {}
         try:
             scores = self._evaluate()
         except EvaluationStopped:
             return False
         watch.loss_sum, watch.num_items = 0.0, 0  # they are since the last evaluation
-        metrics = mean | skipped | scores
-        for name, metric in metrics.items():
-            finite(metric, name, self.step)
+        metrics = finite_scores(mean | skipped | scores, self.step, self.monitor)
         if self.monitor not in metrics:
-            raise unknown_monitor(self.monitor, metrics, self.step, self.num_skipped)
+            raise unknown_monitor(self.monitor, metrics, self.step, self.num_skipped, skips)
         if is_better(metrics[self.monitor], self.best, self.monitor_mode):
             self.best = Best(metrics[self.monitor], self.epoch, self.step)
         self.metrics = metrics

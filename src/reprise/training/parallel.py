@@ -20,7 +20,7 @@ from reprise.models.evaluation_mode import state_kept
 from reprise.training.ordered_sums import sum_in_order
 from reprise.training.processes import Processes, Reduction
 from reprise.training.running_statistics import norms_with_statistics
-from reprise.training.spread import Spread
+from reprise.training.spread import Spread, zero_gradient
 
 Parallel = Literal["ddp", "fsdp"]
 
@@ -172,6 +172,23 @@ class _Sharded(Spread):
         assert isinstance(self._model, FSDPModule)
         self._model.set_requires_gradient_sync(is_last)
         yield
+
+    @contextlib.contextmanager
+    def without_gradients(self) -> Any:
+        """As in `Spread`. Gradients are those of whole parameters, which a unit has in its own passes only."""
+        hooks: list[Any] = []
+
+        def add_hooks(unit: nn.Module, _: object) -> None:
+            whole_ones = [p for p in unit.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+            hooks.extend(map(zero_gradient, whole_ones))
+
+        units = [module for module in self._model.modules() if isinstance(module, FSDPModule)]
+        hooks.extend(unit.register_forward_pre_hook(add_hooks) for unit in units)
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def reduce(self) -> None:
         self._buffers.send()

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -17,6 +16,8 @@ from reprise.randomness.addresses import after_step_seed, seed_globals, step_see
 from reprise.training.accumulation import Accumulation
 from reprise.training.finiteness import FiniteWatch
 from reprise.training.processes import ALONE, Processes
+from reprise.training.scalars import scalar_loss
+from reprise.training.skipped_steps import first_nonfinite, whole, without_items
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +82,6 @@ class OptimizerStep:
         """Mean over the items of the last step, on the device; None if the step was skipped."""
         self.gradient_norm: Tensor | None = None
         """L2 norm of the gradients before clipping, on the device; None where nothing is clipped."""
-        self.num_items = 0
-        """What the loss is a mean over."""
         self._forward = model if accumulation is None else accumulation.spread.forward
         self._seed = seed
         self._device = precision.device
@@ -93,19 +92,24 @@ class OptimizerStep:
         self._no_grad = torch.no_grad()  # making one takes as long as using it
         self._addresses: dict[tuple[int, int], int] = {}
         """Of microbatches to come, by step and index."""
+        self._looked_at = self._parameters if self.scaler is None else None
         # A scaler has a use of its own for what an optimizer divides by; a step that is skipped would leave it behind.
         can_divide = self.scaler is None and not self.skips_nonfinite
         self._divide = getattr(optimizer, "divide_gradients", None) if can_divide else None
 
     def __call__(self, step: int, microbatches: Sequence[Batch], num: int) -> None:
         """Make the step after `step` others, from the microbatches of this process, of `num` altogether."""
-        counts = [self._count_items(batch) for batch in microbatches]
+        counts = [int(self._count_items(batch)) for batch in microbatches]
+        weights, num_items = [1.0], counts[0]
+        if self.accumulation is not None:
+            weights, num_items = self.accumulation.weigh(counts, num)
+        if num_items == 0:
+            self._skip(step)
+            return
         before = ModelState(self.model, with_weights=False) if self.skips_nonfinite else None
         if self.accumulation is None:
-            (self.num_items,) = counts
             self.loss = self._backward(microbatches[0], step, 0, 1.0)
         else:
-            weights, self.num_items = self.accumulation.weigh(counts, num)
             losses = []
             for position, batch in enumerate(microbatches):
                 with self.accumulation.microbatch(position, len(microbatches)):
@@ -120,11 +124,12 @@ class OptimizerStep:
             if self._gradient_clip is not None:
                 self.gradient_norm = clip_gradients(self._parameters, self._gradient_clip, self._divide)
             rate = self.optimizer.param_groups[0]["lr"]
-            if before is not None and self._is_nonfinite(step + 1, rate):
+            if before is not None and (found := first_nonfinite(self.loss, self.gradient_norm, self._looked_at)):
+                logger.warning("skipped: %s", self.watch.error(*found, step + 1, rate))
                 before.put_back()
                 self.loss = self.gradient_norm = None
             else:
-                self.watch.note(step + 1, self.loss, self.gradient_norm, rate, self.num_items)
+                self.watch.note(step + 1, self.loss, self.gradient_norm, rate, num_items)
             if self.scaler is not None:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
@@ -134,16 +139,31 @@ class OptimizerStep:
                 parameter.grad = None
             self.scheduler.step()
 
+    def _skip(self, step: int) -> None:
+        """Count a step without items, and change nothing but the learning rate."""
+        logger.warning("skipped: %s", without_items(step + 1, self.watch.samples(step + 1)))
+        self.loss = self.gradient_norm = None
+        seed_globals(after_step_seed(self._seed, step))
+        self.scheduler.step()
+
     def _backward(self, host_batch: Batch, step: int, index: int, weight: float) -> Tensor:
-        """Add the gradients of the loss of microbatch `index` times `weight`, and return that loss."""
+        """Add the gradients of the loss of microbatch `index` times `weight`, and return that loss.
+
+        With a weight of 0 it is a mean over nothing, perhaps no number; `accumulation` keeps its gradients out.
+        """
         batch = host_batch if self._on_host else on_device(host_batch, self._device)
         # What the model draws depends on this address alone: no evaluation, callback or restart can shift it.
         seed_globals(self._address(step, index))
         with self._autocast():
             loss: Tensor = self._forward(**batch).loss
+        if loss.ndim:
+            loss = scalar_loss(loss, self.model)
         if weight != 1.0:
             loss = loss * weight
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        if weight or loss.requires_grad:
+            (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        if not weight:
+            return torch.zeros_like(loss, requires_grad=False)
         # A CUDA graph writes its results to the same memory again.
         return loss.detach() if self._on_host else loss.detach().clone()
 
@@ -158,20 +178,6 @@ class OptimizerStep:
             self._addresses |= {(number, index): step_seed(self._seed, number, index) for number in steps}
         return self._addresses.pop((step, index))
 
-    def _is_nonfinite(self, step: int, rate: float) -> bool:
-        """Wait for the device; say so and return whether loss or gradients are not finite."""
-        assert self.loss is not None
-        values = {"training loss": self.loss}
-        if self.scaler is None:  # a scaler leaves steps with other gradients out itself, and falls
-            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-            norm = self.gradient_norm
-            values["gradient norm"] = _whole(nn.utils.get_total_norm(gradients)) if norm is None else norm
-        for name, value in values.items():
-            if not math.isfinite(value):
-                logger.warning("skipped: %s", self.watch.error(name, float(value), step, rate))
-                return True
-        return False
-
 
 def clip_gradients(
     parameters: Sequence[nn.Parameter], max_norm: float, divide: Callable[[Tensor], bool] | None = None
@@ -183,7 +189,7 @@ def clip_gradients(
     """
     gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
     if len({(gradient.dtype, gradient.get_device()) for gradient in gradients}) != 1:
-        return _whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+        return whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
     norm: Tensor = torch.linalg.vector_norm(torch.stack(foreach_norm(gradients)))
     if hasattr(norm, "full_tensor"):  # each process has a part of every gradient
         norm, divide = norm.full_tensor(), None
@@ -197,8 +203,3 @@ def clip_gradients(
     if divide is None or not divide(ratio):
         foreach_div_(gradients, ratio)
     return norm
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """Return a tensor that is computed from a sharded model's parts as every process would read it."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -13,7 +13,7 @@ from reprise.errors import NonFiniteError
 from reprise.runs.metrics_log import MetricEntry, MetricsLogger, timestamp
 from reprise.runs.run_directory import RunDirectory
 from reprise.training.cadence import is_every
-from reprise.training.finite_values import finite
+from reprise.training.finite_values import warn_of_nonfinite
 from reprise.training.finiteness import numbers
 
 _SECONDS_BETWEEN_WRITES = 1.0
@@ -33,6 +33,8 @@ class MetricsLog(Callback):
         self._waiting: list[tuple[float, int, int, dict[str, float | Tensor]]] = []
         self._last_step = -1
         self._last_write = 0.0
+        self._warned: set[str] = set()
+        """Metrics of which a value that is not finite was left out."""
 
     def on_run_start(self, run: StartedRun) -> None:
         self._logger = MetricsLogger(run.directory.metrics_log)
@@ -99,7 +101,9 @@ class MetricsLog(Callback):
                         values[name] = number
                     # In half precision a step whose gradients overflow is left out, and the scale of the loss falls.
                     elif name != "train/gradient_norm" or not self._loop.scales_loss:
-                        finite(number, name, step)
+                        if name not in self._warned:  # or there is a warning with every line
+                            warn_of_nonfinite(name, number, step)
+                        self._warned.add(name)
                 entries.append(MetricEntry(timestamp(seconds), epoch, step, values))
         finally:
             self._logger.append(entries)

@@ -77,9 +77,12 @@ def _skipped(facts: CardFacts) -> Iterator[Markdown]:
     counts = [value for entry in facts.history if (value := entry.metrics.get("train/skipped_steps")) is not None]
     if counts and counts[-1]:
         yield filled(
-            "{} of {} did not change the model, because loss or gradient was not finite.",
+            "{} of {} did not change the model, because {}.",
             count(int(counts[-1]), "step"),
             figure(facts.history[-1].step),
+            "it had no item to train on, or its loss or gradient was not finite"
+            if text_at(facts.config, "training", "on_nonfinite") == "skip"
+            else "all their labels are masked",
         )
 
 

@@ -61,8 +61,12 @@ class PreflightFindings:
             ("model", f"{self.model}, {count(self.num_parameters, 'parameter')}"),
             (
                 "training",
-                f"{count(len(self.losses), 'step')} on the {_named(self.device)}; loss {figure(self.losses[0])} → "
-                f"{figure(self.losses[-1])}",
+                f"{count(len(self.losses), 'step')} on the {_named(self.device)}; "
+                + (
+                    f"loss {figure(self.losses[0])} → {figure(self.losses[-1])}"
+                    if self.losses
+                    else "all others were skipped, and the log says why"
+                ),
             ),
             ("evaluation", f"{', '.join(self.metrics)}"),
             ("monitor", f"training.monitor={self.monitor} is among them"),

@@ -33,7 +33,7 @@ class FirstSteps(Callback):
         self.task = task = build_task(config, trusted_packages, processes)
         self.sizes = {name: len(split) for name, split in task.data.splits.items()}
         splits = {
-            name: split if name == "train" else _FirstSamples(split, config.training.batch_size)
+            name: split if name == "train" else _FirstSamples(split, _num_with_items(task, name))
             for name, split in task.data.splits.items()
         }
         # Baselines and samples of what a model writes may take long, and are made of nothing that a config says.
@@ -46,10 +46,11 @@ class FirstSteps(Callback):
 
     def on_step_end(self, run: Run) -> None:
         loop = run.loop
-        assert loop.loss is not None
-        self.losses.append(float(loop.loss))  # waits for the device
+        if loop.loss is not None:  # or the step was skipped
+            self.losses.append(float(loop.loss))  # waits for the device
         self.step_seconds.append(time.monotonic() - self._since)
-        if len(self.losses) == _MOST_STEPS or (len(self.losses) > 1 and sum(self.step_seconds) > _SECONDS_OF_STEPS):
+        num_steps = len(self.step_seconds)
+        if num_steps == _MOST_STEPS or (len(self.losses) > 1 and sum(self.step_seconds) > _SECONDS_OF_STEPS):
             loop.stop("enough for a check")
         self.stage = "model, metrics: the evaluation of a validation batch"
 
@@ -80,6 +81,15 @@ class FirstSteps(Callback):
             frames = [frame for frame in extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
             where = f"\n  in {frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
             raise InputError(f"{self.stage} failed with {type(error).__name__}: {error}{where}") from error
+
+
+def _num_with_items(task: Task, split: str) -> int:
+    """Return the number of samples up to the end of the first batch that has an item to score."""
+    num_batches = 1
+    if split in ("val", "test"):
+        with_items = (number for number, batch in enumerate(task.batches(split), 1) if task.data.count_items(batch))
+        num_batches = next(with_items, 1)
+    return num_batches * task.config.training.batch_size
 
 
 class _FirstSamples:

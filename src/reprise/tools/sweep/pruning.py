@@ -36,7 +36,8 @@ class Pruning(Callback):
         if self._trial is None:
             return
         (metric,) = self._trial.study.user_attrs["search"]["metrics"]
-        self._trial.report(metrics[metric], self._num_evaluations)
+        if metric in metrics:  # or it was not finite
+            self._trial.report(metrics[metric], self._num_evaluations)
         if not run.loop.finished and self._trial.should_prune():
             name = type(self._pruner).__name__
             run.loop.stop(f"{PRUNED} by the {name} after evaluation {self._num_evaluations}, step {run.loop.step}")
