@@ -24,6 +24,7 @@ from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import RunDirectory
 from reprise.runs.train import train
 from reprise.training.loop import Loop
+from reprise.training.signals import stopped_by_signals
 
 TrainTiny = Callable[..., Path]
 
@@ -89,7 +90,7 @@ def test_open_number_of_threads_is_resolved_once_and_kept(tmp_path: Path) -> Non
     assert train(compose(*overrides)) == run  # not another config
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGUSR2", "SIGXCPU"])
 def test_signal_saves_and_the_same_command_ends_with_the_same_bits(
     name: str, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,26 @@ def test_signal_saves_and_the_same_command_ends_with_the_same_bits(
     train(composed)
     assert [attempt["from_step"] for attempt in run.read_status()["attempts"]] == [0, 2]
     assert differences(run_facts(run.path), run_facts(reference)) == []
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR2", "SIGXCPU"])
+def test_signal_that_is_ignored_or_has_a_handler_of_somebody_else_does_not_stop_a_run(name: str) -> None:
+    number, received = signal.Signals[name], []
+
+    def handle(number: int, frame: object) -> None:
+        received.append(number)
+
+    try:
+        # As `nohup` starts a program, and as submitit waits for its time limit.
+        for handler, expected in ((signal.SIG_IGN, []), (handle, [number])):
+            signal.signal(number, handler)
+            with stopped_by_signals():
+                with stopped_by_signals():
+                    os.kill(os.getpid(), number)
+                assert signal.getsignal(number) is handler
+            assert received == expected
+    finally:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

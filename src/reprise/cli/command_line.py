@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import NoReturn, TextIO
 
+from reprise.cli.output import keep_output_working
 from reprise.config.secrets import hidden_in_text
 from reprise.errors import (
     DIFFERENT,
@@ -67,6 +68,7 @@ def exits_with_messages(*, is_shared: bool = False) -> Iterator[None]:
 
     `is_shared`: all processes that `torchrun` started take part; otherwise only the first one does.
     """
+    keep_output_working()
     if not is_shared:
         if not find_processes().is_first:
             sys.exit(0)
@@ -99,9 +101,6 @@ def exits_with_messages(*, is_shared: bool = False) -> Iterator[None]:
         _exit(TRY_AGAIN, message)
     except KeyboardInterrupt:
         _exit(TRY_AGAIN, "Stopped.")
-    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _exit(FAILED, "")
     except Exception:
         _exit(FAILED, traceback.format_exc().rstrip())
     _exit(0, "")

@@ -10,7 +10,6 @@ import logging
 import os
 import pickle
 import queue
-import signal
 import sys
 from threading import Thread, Timer
 from typing import NoReturn, cast
@@ -19,6 +18,7 @@ from reprise.callbacks import Outcome
 from reprise.runs.run_directory import RunDirectory
 from reprise.trackers.base import Feed, held
 from reprise.trackers.server import ServerTracker
+from reprise.training.signals import ignore_signals
 
 _SECONDS_AFTER_A_KILL = 10.0
 
@@ -27,8 +27,7 @@ def main() -> NoReturn:
     messages = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # to nowhere: what the clients of servers print may hold what nobody should read
     os.nice(10)  # training comes first
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # they are for the training process, which says how it ended
+    ignore_signals()  # they are for the training process, which says how it ended
 
     def report(level: int, message: str) -> None:
         with contextlib.suppress(BrokenPipeError):

@@ -1,4 +1,4 @@
-"""Handles the signals to stop: SIGINT, and SIGTERM and SIGUSR1, which schedulers send."""
+"""Handles the signals to stop: those of terminals, SIGINT and SIGHUP, and those that schedulers send."""
 
 import os
 import signal
@@ -10,6 +10,8 @@ from typing import Protocol
 from reprise.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_WHERE_THEY_END_THE_PROCESS = (signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU)
+"""`nohup` ignores the first of them, and submitit handles the second."""
 
 
 class Saving(Protocol):
@@ -47,11 +49,23 @@ class Stoppable:
         raise Interrupted(f"by {name} at once, with the last checkpoint as it was", at_once=True)
 
 
+def signals_to_handle() -> list[signal.Signals]:
+    """Return the signals that stop a run in this process."""
+    handlers = {number: signal.getsignal(number) for number in _WHERE_THEY_END_THE_PROCESS}
+    # Within another `stopped_by_signals` there is the handler of that.
+    ours = [n for n, now in handlers.items() if now == signal.SIG_DFL or isinstance(_owner(now), Stoppable)]
+    return [*SIGNALS, *ours]
+
+
+def _owner(handler: object) -> object:
+    return getattr(handler, "__self__", None)
+
+
 @contextmanager
 def stopped_by_signals(stoppable: Stoppable | None = None) -> Iterator[None]:
     """Have `stoppable` handle signals; without it, or where nothing is to be saved, they raise Interrupted."""
     handle = (stoppable or Stoppable()).handle
-    previous = {number: signal.signal(number, handle) for number in SIGNALS}
+    previous = {number: signal.signal(number, handle) for number in signals_to_handle()}
     try:
         yield
     finally:
@@ -62,7 +76,7 @@ def stopped_by_signals(stoppable: Stoppable | None = None) -> Iterator[None]:
 
 def ignore_signals() -> None:
     """Have no signal change how this process ends, from now on; `stopped_by_signals` leaves it at that."""
-    for number in SIGNALS:
+    for number in (*SIGNALS, *_WHERE_THEY_END_THE_PROCESS):
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -78,6 +92,5 @@ def leave_signals_to_the_parent(worker: int = 0) -> None:
     def end_at_the_next(number: int, frame: FrameType | None) -> None:
         signal.signal(number, end)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    ignore_signals()
     signal.signal(signal.SIGTERM, end_at_the_next)

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 from hydra.core.singleton import Singleton
 from hydra.core.utils import setup_globals
 
+from reprise.cli.output import keep_output_working
 from reprise.errors import InputError, Interrupted, JobProcessLost, MissingExtra
 from reprise.runs.sweep_directory import SweepDirectory
 from reprise.tools.sweep.job_record import JobRecord, record_job, run_id_of
+from reprise.training.signals import SIGNALS, signals_to_handle
 
 _working = threading.Lock()
 """Held while this process carries out a job."""
@@ -166,12 +168,13 @@ def begin_worker(state: Any, parent: int | None, in_own_group: bool = True) -> N
     `parent`: the process without which this one is to end, once its job has saved. `in_own_group`: Ctrl-C reaches only
     who started it, and passes it on.
     """
+    keep_output_working()
     setup_globals()
     Singleton.set_state(state)
     logging.captureWarnings(True)
     logging.getLogger().setLevel(logging.INFO)  # for train.log
     sys.stdout.isatty = lambda: False  # type: ignore[method-assign]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # between jobs
     if in_own_group:
         os.setpgid(0, 0)
@@ -200,7 +203,7 @@ def _signals_counted() -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    previous = {number: signal.signal(number, note) for number in signals_to_handle()}
     try:
         yield received
     finally:
