@@ -88,7 +88,15 @@ def lower_a_score(run: RunDirectory) -> None:
     run.metrics_log.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def edit_settings(run: RunDirectory, name: str, value: Any) -> None:
+    state = read_checkpoint(run.last_checkpoint)
+    for group in state["optimizer_state_dict"]["param_groups"]:
+        group[name] = value
+    edit_checkpoint(run.last_checkpoint, optimizer_state_dict=state["optimizer_state_dict"])
+
+
 SEEDS, CONFIG, CHECKPOINTS = "Seeds set and documented", "Config saved", "Best and last checkpoints"
+IN_FORCE = "Config in force"
 METRICS, RESULTS, CODE = "Metrics logged", "Results of the best checkpoint", "Code recorded"
 PACKAGES, FINGERPRINTS = "Packages as locked", "Data and initial weights fingerprinted"
 DETERMINISTIC, REPRODUCIBLE = "Deterministic", "Reproducible from the config"
@@ -110,14 +118,20 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
         lambda run: edit_json(run.config, "callbacks", "metrics_log", "every_steps", value=[[]]),
         [CONFIG, METRICS, AT_HAND],
     ),
-    "last checkpoint gone": (lambda run: run.last_checkpoint.unlink(), [CHECKPOINTS]),
+    "last checkpoint gone": (lambda run: run.last_checkpoint.unlink(), [IN_FORCE, CHECKPOINTS]),
     "last checkpoint cut off": (
         lambda run: run.last_checkpoint.write_bytes(run.last_checkpoint.read_bytes()[:-100]),
-        [CHECKPOINTS],
+        [IN_FORCE, CHECKPOINTS],
     ),
-    "a bit of the last checkpoint": (lambda run: flip_a_bit(run.last_checkpoint), [CHECKPOINTS]),
+    "a bit of the last checkpoint": (lambda run: flip_a_bit(run.last_checkpoint), [IN_FORCE, CHECKPOINTS]),
     "a bit of the best checkpoint": (lambda run: flip_a_bit(run.best_checkpoint), [CHECKPOINTS, RESULTS]),
     "not the best": (lower_a_score, [CHECKPOINTS]),
+    "an optimizer that is set otherwise": (lambda run: edit_settings(run, "betas", (0.5, 0.6)), [IN_FORCE]),
+    "a learning rate that no schedule gives": (lambda run: edit_settings(run, "lr", 0.5), [IN_FORCE]),
+    "a monitored value of another metric": (
+        lambda run: edit_json(run.metrics, "monitor", "value", value=0.9),
+        [RESULTS],
+    ),
     "a line of metrics gone": (
         lambda run: edit_lines(run.metrics_log, lambda lines: [x for x in lines if '"step": 10,' not in x]),
         [METRICS],
@@ -179,7 +193,7 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
     ),
     "provenance that cannot be read": (
         lambda run: run.provenance.write_text("{"),
-        [SEEDS, METRICS, CODE, PACKAGES, FINGERPRINTS, DETERMINISTIC, AT_HAND, CARD],
+        [SEEDS, IN_FORCE, METRICS, CODE, PACKAGES, FINGERPRINTS, DETERMINISTIC, AT_HAND, CARD],
     ),
 }
 
@@ -187,7 +201,7 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
 def test_a_finished_run_passes_every_line(whole_run: RunDirectory) -> None:
     checks = audit(whole_run)
     assert {(check.title, check.verdict, check.evidence) for check in checks if check.verdict != "passed"} == set()
-    assert len({check.title for check in checks}) == 12
+    assert len({check.title for check in checks}) == 13
 
 
 def test_the_card_that_a_run_wrote_has_the_same_bytes_when_it_is_written_again(finished_run: Path) -> None:
@@ -233,8 +247,8 @@ def test_script_prints_all_lines_and_exits_with_3_if_one_failed(copied: RunDirec
         [sys.executable, script, copied.path, "--trust", "tiny"], capture_output=True, text=True, check=False
     )
     lines = [line for line in done.stdout.splitlines() if line]
-    assert (done.returncode, done.stderr) == (3, f"{copied.path}: 1 of 12 checks failed\n")
-    assert sum(line.startswith("passed  ") for line in lines) == 11
+    assert (done.returncode, done.stderr) == (3, f"{copied.path}: 1 of 13 checks failed\n")
+    assert sum(line.startswith("passed  ") for line in lines) == 12
     assert lines[-1].startswith("FAILED  Model card ")
 
 
@@ -253,4 +267,4 @@ def test_what_is_no_run_is_the_mistake_of_the_user(tmp_path: Path) -> None:
 
 def test_without_a_failure_nothing_is_raised(whole_run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     audit_run([str(whole_run.path)])
-    assert capsys.readouterr().out.count("passed  ") == 12
+    assert capsys.readouterr().out.count("passed  ") == 13

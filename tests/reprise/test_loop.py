@@ -11,6 +11,7 @@ from reprise.files.content_hash import content_hash
 from reprise.optimization.schedules import ConstantSchedule
 from reprise.randomness import restore_rng_state
 from reprise.runs.checkpoint import load_checkpoint, save_checkpoint
+from reprise.runs.cost import num_samples_seen
 from reprise.training.cadence import num_steps_per_epoch, num_total_steps
 from reprise.training.loop import Best
 
@@ -110,7 +111,7 @@ def test_a_step_never_reaches_over_the_end_of_an_epoch():
     loop._events.step_end = lambda: (per_step.append(sum(sizes)), sizes.clear())
     loop.run()
     assert per_step == [4, 4, 2, 4, 4, 2]
-    seen = [loop.num_samples_seen(step, 10) for step in range(7)]
+    seen = [num_samples_seen(step, 10, loop.steps_per_epoch, 4) for step in range(7)]
     assert seen == [0, *itertools.accumulate(per_step)]
 
 
@@ -162,7 +163,7 @@ def test_train_loss_is_the_exact_mean_over_samples_since_the_evaluation_before()
 def test_best_is_the_first_of_equals(mode, values, epoch):
     loop = make_loop(max_epochs=4, monitor_mode=mode, scores=scripted(values))
     loop.run()
-    assert loop.best == Best(values[epoch - 1], epoch, 3 * epoch)
+    assert loop.best == Best(values[epoch - 1], epoch, 3 * epoch, "val/loss", mode)
 
 
 def test_any_metric_can_choose_the_best():

@@ -106,10 +106,12 @@ STATUS = {"status": "completed", "reason": None, "attempts": [{"from_step": 0}, 
 CONFIG = ExperimentConfig(experiment_name="pets", run_id="one", num_threads=1, card=CardConfig(license="MIT"))
 
 
-def history(num_epochs: int) -> list[MetricEntry]:
+def history(num_epochs: int, train_loss: float = 0.24) -> list[MetricEntry]:
+    """Return evaluations; the third is the one that `RESULTS` are about."""
+    losses = {3: {"train/loss": train_loss, "val/loss": 0.25}}
     return [
-        MetricEntry("2026-11-20T10:15:00", epoch, epoch * 10, {"train/loss": 1 / epoch, "val/loss": 1 / epoch})
-        for epoch in range(1, num_epochs + 1)
+        MetricEntry("2026-11-20T10:15:00", n, n * 10, losses.get(n, {"train/loss": 1 / n, "val/loss": 1 / n}))
+        for n in range(1, num_epochs + 1)
     ]
 
 
@@ -366,7 +368,7 @@ def test_generated_samples_cannot_leave_their_block(tmp_path: Path) -> None:
             "Never predicted, though there are samples: `dog`.",
         ),
         (
-            {"results": changed(RESULTS, **{"validation_metrics__train/loss": 0.1})},
+            {"results": changed(RESULTS, **{"validation_metrics__train/loss": 0.1}), "history": history(3, 0.1)},
             "The model overfits: at this checkpoint the validation loss is 0.2500, "
             "2.500 times the training loss of 0.1000.",
         ),

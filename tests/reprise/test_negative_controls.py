@@ -102,27 +102,26 @@ def stream_order() -> None:
 
 def keep_from_loading(part: str) -> Callable[[], None]:
     def take_out() -> None:
-        load = reprise.runs.restoring.load_checkpoint
+        load = reprise.runs.restoring.load_state
 
-        def loaded(path: Any, model: Any, optimizer: Any, scheduler: Any, device: Any) -> Any:
+        def loaded(state: Any, path: Any, model: Any, optimizer: Any, scheduler: Any) -> None:
             parts = {"optimizer": optimizer, "scheduler": scheduler} | {part: None}
-            return load(path, model, parts["optimizer"], parts["scheduler"], device)
+            load(state, path, model, parts["optimizer"], parts["scheduler"])
 
-        reprise.runs.restoring.load_checkpoint = loaded
+        reprise.runs.restoring.load_state = loaded
 
     return take_out
 
 
 def forget_weights() -> None:
-    load = reprise.runs.restoring.load_checkpoint
+    load = reprise.runs.restoring.load_state
 
-    def loaded(path: Any, model: Any, *others: Any) -> Any:
+    def loaded(state: Any, path: Any, model: Any, *others: Any) -> None:
         fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        state = load(path, model, *others)
+        load(state, path, model, *others)
         model.load_state_dict(fresh)
-        return state
 
-    reprise.runs.restoring.load_checkpoint = loaded
+    reprise.runs.restoring.load_state = loaded
 
 
 def forget_in_loop(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[], None]:
@@ -165,9 +164,9 @@ def export_in_place() -> None:
 def complete_before_the_results() -> None:
     write_results = reprise.runs.attempt.write_results
 
-    def written(task: Any, directory: RunDirectory, best: Any) -> Any:
+    def written(task: Any, directory: RunDirectory, *others: Any) -> Any:
         end_attempt(directory, "completed", "too early", 12)
-        return write_results(task, directory, best)
+        return write_results(task, directory, *others)
 
     reprise.runs.attempt.write_results = written
 

@@ -229,10 +229,12 @@ def test_changes_are_recorded_and_the_config_is_the_one_in_force(tmp_path: Path)
     assert [attempt["changes"] for attempt in run.read_status()["attempts"]] == [
         [],
         [
+            {"key": "callbacks.checkpoints.every_epochs", "from": None, "to": 1},  # which is taken from the next
             {"key": "training.checkpoint_every_epochs", "from": None, "to": 1},
             {"key": "training.max_epochs", "from": 2, "to": 3},
         ],
     ]
+    assert (run.checkpoints / "epoch_003.pt").exists()
     assert ExperimentConfig.load(run.config).training.max_epochs == 3
     card = run.model_card.read_text()
     assert "`training.max_epochs` from `2` to `3`" in card

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.callbacks import Callback, Outcome
-from reprise.data import TensorSplit, stack
+from reprise.data import Data, Description, TensorSplit, stack
 from reprise.files.content_hash import content_hash
 from reprise.metrics import ClassificationMetrics
 from reprise.models import ModelOutput
@@ -167,7 +167,7 @@ def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> R
         callback.on_run_start(start)
     events = CallbackEvents()
     loop = make_loop(events=events, **options)
-    data: Any = None
+    data = Data(splits={}, collate=stack, description=Description(name="tiny", task="classification"))
     run = RunInTraining(**vars(start), data=data, model=loop.model, device=CPU, loop=loop)
     events.bind(run)
     if directory.last_checkpoint.exists():
@@ -176,6 +176,8 @@ def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> R
         for name, callback in callbacks.items():
             if name in state["callback_states"]:
                 callback.load_state_dict(state["callback_states"][name])
+    for callback in callbacks.values():
+        callback.on_restored(run)
     for callback in callbacks.values():
         callback.on_train_start(run)
     return run

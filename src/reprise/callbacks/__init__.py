@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a process that sends a run to a server has no use for torch
 
     from reprise.data import Data
 
-Outcome = Literal["completed", "interrupted", "failed"]
+Outcome = Literal["completed", "interrupted", "failed", "refused"]
 
 
 class RunPaths(Protocol):
@@ -67,11 +67,18 @@ class BestEvaluation(Protocol):
     def epoch(self) -> int: ...
     @property
     def step(self) -> int: ...
+    @property
+    def metric(self) -> str: ...
 
 
 class TrainingSchedule(Protocol):
     """What is due at a step."""
 
+    @property
+    def origin(self) -> int:
+        """The step from which epochs are counted; not 0 where an earlier attempt made steps of another size."""
+
+    def epoch_of(self, step: int) -> int: ...
     def ends_epoch(self, step: int) -> bool: ...
 
 
@@ -173,6 +180,12 @@ class Callback:
     def on_run_start(self, run: StartedRun) -> None:
         """The run directory exists and is locked. There is no data and no model yet."""
 
+    def on_restored(self, run: Run) -> None:
+        """All is built, and what was saved is restored: files of your own may change, such as be cut off, from here on.
+
+        Until then a run that is resumed may still be refused, and stays as it is.
+        """
+
     def on_train_start(self, run: Run) -> None:
         """All is built and restored, and the first step of this attempt follows; `run.loop.step` are done already.
 
@@ -204,7 +217,10 @@ class Callback:
         """The run is complete but for its card: what `run.results` holds, predictions and export are written."""
 
     def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
-        """The run ends; also when it failed or was interrupted, perhaps before training started."""
+        """The run ends; also when it failed or was interrupted, perhaps before training started.
+
+        A run that was to be resumed, and could not be, is `refused`: write nothing.
+        """
 
     def on_close(self, run: StartedRun, outcome: Outcome) -> None:
         """All files of the run are written: let go of what is held. Called last, in the reverse of the order listed."""

@@ -47,7 +47,7 @@ class LiveView:
 
     def show_step(self, loop: TrainingLoop) -> None:
         run, epoch = self._tasks
-        position = (loop.step - 1) % loop.steps_per_epoch + 1
+        position = (loop.step - loop.cadence.origin - 1) % loop.steps_per_epoch + 1
         self._progress.update(run, completed=loop.step)
         self._progress.update(epoch, completed=position, description=f"epoch {loop.epoch}")
         now = time.monotonic()

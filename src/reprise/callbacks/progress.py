@@ -71,5 +71,4 @@ class Progress(Callback):
 def position(run: Run) -> str:
     """Return where the run stands, in words."""
     loop = run.loop
-    num_epochs = -(-loop.total_steps // loop.steps_per_epoch)
-    return f"epoch {loop.epoch}/{num_epochs}  step {loop.step}/{loop.total_steps}"
+    return f"epoch {loop.epoch}/{loop.cadence.epoch_of(loop.total_steps)}  step {loop.step}/{loop.total_steps}"

@@ -16,6 +16,7 @@ from reprise.cli.config_files import CONFIG_NAME, initialized, loader
 from reprise.cli.hydra_errors import as_input_error
 from reprise.cli.overrides import is_group, missing_part, parse, with_texts_quoted
 from reprise.cli.sources import find, origin, sources
+from reprise.cli.taking_over import take_over
 from reprise.config.components import check_components
 from reprise.config.composed import Composed
 from reprise.config.schema import ExperimentConfig
@@ -101,9 +102,11 @@ def as_job(composed: DictConfig) -> DictConfig:
 
 
 def with_overrides(
-    config: ExperimentConfig, overrides: Sequence[str], trusted_packages: Sequence[str]
+    config: ExperimentConfig, overrides: Sequence[str], trusted_packages: Sequence[str], record: Path
 ) -> ExperimentConfig:
-    """Return a saved config with the values that KEY=VALUE overrides give.
+    """Return a saved config with the values that KEY=VALUE overrides give, and with those that are taken from them.
+
+    `record`: Hydra's own of the config, in which interpolations still stand.
 
     Raises:
         ConfigError: with all that is wrong in the result, and for keys that say where the run lies.
@@ -125,6 +128,7 @@ def with_overrides(
             problems.append(Problem(override.key_or_group, "says where the run lies, and stays as it is"))
         else:
             section[name] = override.value()
+    take_over(record, config.to_dict(), values, {override.key_or_group for override in parsed})
     trusted = values | {"trusted_packages": list(trusted_packages)}
     problems += check_components(trusted)
     return ExperimentConfig.from_dict(values, problems)

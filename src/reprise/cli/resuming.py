@@ -18,5 +18,7 @@ def resume(run_dir: str | Path, overrides: Sequence[str] = (), trusted_packages:
         InputError: if there is no run, or the changes cannot be made.
         Interrupted: if a signal stopped it after saving.
     """
-    saved = ExperimentConfig.load(open_run(run_dir).config)
-    return train.resume(run_dir, with_overrides(saved, overrides, trusted_packages), trusted_packages)
+    directory = open_run(run_dir)
+    saved = ExperimentConfig.load(directory.config)
+    config = with_overrides(saved, overrides, trusted_packages, directory.hydra / "config.yaml")
+    return train.resume(run_dir, config, trusted_packages)

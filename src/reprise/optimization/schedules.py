@@ -5,6 +5,7 @@ Any `torch.optim.lr_scheduler` that steps without a metric serves as well; these
 
 import abc
 import math
+import warnings
 from typing import Any
 
 from torch.optim import Optimizer
@@ -73,3 +74,14 @@ class CosineSchedule(Schedule):
 
     def decay(self, progress: float) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def wind(scheduler: Any, num_steps: int) -> None:
+    """Put a schedule that has just been made where it is after so many steps; any of torch's, too."""
+    if type(scheduler).load_state_dict is Schedule.load_state_dict:
+        scheduler.load_state_dict({"num_steps": num_steps})
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch: the optimizer has made no step
+        for _ in range(num_steps):
+            scheduler.step()

@@ -15,13 +15,18 @@ from reprise.errors import InputError, Interrupted, ProcessLost
 from reprise.files.disk import translate_disk_errors
 from reprise.models import describe_model
 from reprise.runs.attempt_record import end_attempt, resume_attempt_from
+from reprise.runs.beginning import Beginning
 from reprise.runs.building import Task, build_task, choose_device, warn_of_own_draws
-from reprise.runs.cost import CostMeter
+from reprise.runs.changes import Changes
+from reprise.runs.cost import CostMeter, num_samples_seen
+from reprise.runs.damaged_checkpoints import mend_best
 from reprise.runs.export import export_model, formats_of
+from reprise.runs.in_force import check_in_force
 from reprise.runs.loop_building import build_loop
 from reprise.runs.nondeterminism import nondeterministic_operations_noted
 from reprise.runs.provenance_file import ProvenanceFile
-from reprise.runs.restoring import mend_best, restore
+from reprise.runs.restored_state import Saved, find_saved
+from reprise.runs.restoring import Restored, restore
 from reprise.runs.results import shapes, write_results
 from reprise.runs.stages import CallbackEvents, RunBeforeTraining, RunInTraining
 from reprise.training.loading import MOST_HELD
@@ -34,18 +39,19 @@ Build = Callable[[ExperimentConfig, Sequence[str], Processes], Task]
 
 
 def attempt(
-    run: RunBeforeTraining, config: ExperimentConfig, provenance: ProvenanceFile, build: Build = build_task
+    run: RunBeforeTraining, config: ExperimentConfig, beginning: Beginning, build: Build = build_task
 ) -> RunInTraining:
     """Execute the run until it is complete or something stops it, and return it as it is then.
 
     Every callback that started is called when it ends, too. `build` gets `config`; `run.config` is
-    recorded. Of several processes the first one records.
+    recorded. Of several processes the first one records. A run to be resumed has changed nowhere if that is refused.
 
     Raises:
         InputError: if the config cannot be carried out.
         Interrupted: if a signal stopped it after saving.
     """
     started: dict[str, Callback] = {}
+    provenance = beginning.provenance
     reached, error = run, None
     run.stoppable.is_shared = run.processes.size > 1
     with stopped_by_signals(run.stoppable):
@@ -54,13 +60,17 @@ def attempt(
                 meter = CostMeter(choose_device(config.training.device, run.processes))
                 _start(run, provenance, started)
                 task = build(config, config.trusted_packages, run.processes)
-                reached = training = _assemble(run, task, provenance)
-                first_step = restore(training)
-                seconds = _train(training, first_step)
+                saved = find_saved(run, task.device)
+                changes = Changes(run, task, saved)
+                reached = training = _assemble(run, task, provenance, saved, changes)
+                restored = restore(training, task, saved, changes.measured_otherwise)
+                check_in_force(training, task)
+                _begin(training, beginning, restored, changes)
+                seconds = _train(training, restored)
                 reached = finished = _score(training, task)
                 if run.processes.is_first:
                     _finish(finished, task)
-                    provenance.set_cost(_cost(finished, meter, first_step, seconds))
+                    provenance.set_cost(_cost(finished, meter, restored.step, seconds))
                     for callback in run.callbacks.values():
                         callback.on_results(finished)
         except BaseException as stopped_by:
@@ -68,7 +78,7 @@ def attempt(
                 # torchrun ends all when one of them ends; this one has to record why.
                 ignore_signals()
             error = run.processes.explained(stopped_by)
-        _end(reached, started, error)
+        _end(reached, started, error, beginning)
     assert isinstance(reached, RunInTraining)
     return reached
 
@@ -81,35 +91,57 @@ def _start(run: RunBeforeTraining, provenance: ProvenanceFile, started: dict[str
     logger.info("run directory: %s", run.directory.path)
 
 
-def _assemble(run: RunBeforeTraining, task: Task, provenance: ProvenanceFile) -> RunInTraining:
+def _assemble(
+    run: RunBeforeTraining, task: Task, provenance: ProvenanceFile, saved: Saved | None, changes: Changes
+) -> RunInTraining:
     """Return the run with all its parts, at step 0."""
     if run.processes.is_first:
         warn_of_own_draws(task)
+    are_other = saved is not None and (saved.changed_keys or changes.other_splits)
     provenance.add_parts(
         lambda: {
             "data": describe_data(task.data)
             | {"order_sha256": fingerprint(task.batches("train").order(0)[:MOST_HELD])},
             "model": describe_model(task.model) | shapes(task),
             "usage": task.data.usage,
-        }
+        },
+        known="none" if saved is None else "weights" if are_other else "all",
     )
     events = CallbackEvents()
-    loop = run.stoppable.saving = build_loop(task, events)
+    loop = run.stoppable.saving = build_loop(task, events, changes.origin)
     training = RunInTraining(**vars(run), data=task.data, model=task.model, device=task.device, loop=loop)
     events.bind(training)
     return training
 
 
-def _train(run: RunInTraining, first_step: int) -> float:
+def _begin(run: RunInTraining, beginning: Beginning, restored: Restored, changes: Changes) -> None:
+    """Write down that the run goes on, and with which changes; from here on its files change."""
+    if run.processes.is_first:
+        restored.mend_last(run)
+        if not beginning.is_done:
+            beginning.drift += changes.data_drift()
+            beginning.carry_out()
+        restored.put_best(run)  # by the config that is written now
+    beginning.is_done = True
+    for callback in run.callbacks.values():
+        callback.on_restored(run)
+
+
+def _train(run: RunInTraining, restored: Restored) -> float:
     """Train to the end, and return its seconds.
 
     Raises:
         Interrupted: if a signal stopped it after saving.
     """
     if run.processes.is_first:
-        resume_attempt_from(run.directory, first_step)
+        resume_attempt_from(run.directory, restored.step)
     for callback in run.callbacks.values():
         callback.on_train_start(run)
+    loop, saved = run.loop, restored.saved
+    if saved is not None and saved.changed_keys and loop.finished and loop.evaluated_step == loop.step:
+        events = CallbackEvents()
+        events.bind(run)
+        events.commit()  # no step is left after which the state would be saved with the changed config
     began = time.monotonic()
     run.loop.run()
     if run.loop.interruption is not None:
@@ -123,7 +155,7 @@ def _score(run: RunInTraining, task: Task) -> RunInTraining:
     if run.processes.is_first and run.loop.best is not None:
         best = mend_best(run.directory, run.loop.best.step, task.device)
     run.processes.wait()  # the first one writes the best checkpoint, and all read it
-    results = write_results(task, run.directory, best)
+    results = write_results(task, run.directory, best, run.loop.chosen_from)
     return replace(run, model=task.model, results=results)
 
 
@@ -133,8 +165,13 @@ def _finish(run: RunInTraining, task: Task) -> None:
 
 
 def _cost(run: RunInTraining, meter: CostMeter, first_step: int, seconds: float) -> Mapping[str, object]:
-    num_samples = len(run.data.splits["train"])
-    first, last = (run.loop.num_samples_seen(step, num_samples) for step in (first_step, run.loop.step))
+    loop, num_samples = run.loop, len(run.data.splits["train"])
+    training = run.config["training"]
+    size = training["batch_size"] * training["gradient_accumulation"]
+    first, last = (
+        num_samples_seen(step - loop.cadence.origin, num_samples, loop.steps_per_epoch, size)
+        for step in (first_step, loop.step)
+    )
     earlier = run.directory.read_status()["attempts"][:-1]
     return meter.measure(first_step, last - first, seconds, earlier)
 
@@ -153,9 +190,11 @@ def _write_formats(task: Task, directory: Path) -> None:
         logger.error("export: %s; scripts/export.py tries again", error)
 
 
-def _end(run: RunBeforeTraining, started: dict[str, Callback], error: BaseException | None) -> None:
+def _end(
+    run: RunBeforeTraining, started: dict[str, Callback], error: BaseException | None, beginning: Beginning
+) -> None:
     """Call the callbacks at the end of the attempt, record how it ended, and raise what stopped it, if anything did."""
-    ending = _Ending(error)
+    ending = _Ending(error, isinstance(error, InputError) and not beginning.is_done)
     if ending.outcome == "failed" and not isinstance(error, InputError):
         logger.error("the run failed: %s", error, exc_info=error)
     for name, callback in started.items():
@@ -165,7 +204,9 @@ def _end(run: RunBeforeTraining, started: dict[str, Callback], error: BaseExcept
         with ending.continued(f"callback {name} failed to close", fails_run=False):
             callback.on_close(run, ending.outcome)
     loop = run.loop if isinstance(run, RunInTraining) else None
-    if run.processes.is_first:
+    if run.processes.is_first and ending.outcome != "refused":
+        if not beginning.is_done:
+            beginning.carry_out(with_changes=False)
         reason = loop.stop_reason or f"{loop.step} steps done" if loop is not None else ""
         if ending.error is not None:
             reason = f"{type(ending.error).__name__}: {ending.error}"
@@ -183,11 +224,14 @@ def _end(run: RunBeforeTraining, started: dict[str, Callback], error: BaseExcept
 class _Ending:
     """How an attempt ends: by the first error, if there is one."""
 
-    def __init__(self, error: BaseException | None) -> None:
+    def __init__(self, error: BaseException | None, is_refusal: bool) -> None:
         self.error = error
+        self._is_refusal = is_refusal
 
     @property
     def outcome(self) -> Outcome:
+        if self._is_refusal:
+            return "refused"
         if self.error is None:
             return "completed"
         return "interrupted" if isinstance(self.error, KeyboardInterrupt | ProcessLost) else "failed"

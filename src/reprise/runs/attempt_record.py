@@ -9,19 +9,24 @@ from typing import Any
 
 from reprise.files.atomic_file import write_json
 from reprise.files.differences import Difference
+from reprise.files.json_file import read_object
+from reprise.files.json_values import flattened
 from reprise.runs.run_directory import RunDirectory, Status
 
 
 def begin_attempt(run: RunDirectory, changes: Sequence[Difference] = (), drift: Sequence[Difference] = ()) -> None:
     """Record that this process works on the run from now on.
 
-    `changes`: keys of the config with other values than before. `drift`: facts about code and machine that differ from
-    those at the first start of the run.
+    `changes`: keys of the config with other values than before; it is written next. `drift`: facts about code and
+    machine that differ from those at the first start of the run.
     """
     attempts = run.read_status().get("attempts", [])
     for attempt in attempts:
         if attempt["ended"] is None:
             attempt.update(ended="unknown", status="interrupted", reason="the process did not end by itself")
+            if attempt["changes"]:  # it may have been killed before it wrote the config
+                made = flattened(read_object(run.config))
+                attempt["changes"] = [one for one in attempt["changes"] if made.get(one["key"]) == one["to"]]
     attempt = {
         "started": _now(),
         "ended": None,

@@ -49,8 +49,11 @@ class Task:
         """Return the batches of a split, shuffled and with training's random draws if it is `train`."""
         return self._batches(split, self.config.training.batch_size)
 
-    def microbatches(self) -> Batches:
-        """Return what the training loop goes through: this process's share of the microbatches of each step."""
+    def microbatches(self, origin: int = 0) -> Batches:
+        """Return what the training loop goes through: this process's share of the microbatches of each step.
+
+        `origin`: the step from which epochs are counted.
+        """
         training, processes = self.config.training, self.processes
         num = num_microbatches(training, processes.size)
         return self._batches(
@@ -58,6 +61,7 @@ class Task:
             training.batch_size * training.gradient_accumulation // num,
             num_per_step=num,
             share=None if processes.size == 1 else processes.share(num),
+            origin=origin,
         )
 
     def _batches(self, split: str, batch_size: int, **sharing: Any) -> Batches:

@@ -119,6 +119,22 @@ def load_checkpoint(
         CheckpointError: if the file is damaged, or is no checkpoint, or does not fit `model`.
     """
     state = read_checkpoint(path, device)
+    load_state(state, path, model, optimizer, scheduler)
+    return state
+
+
+def load_state(
+    state: Mapping[str, Any],
+    path: str | Path,
+    model: nn.Module,
+    optimizer: Stateful | None = None,
+    scheduler: Stateful | None = None,
+) -> None:
+    """Load the content of the checkpoint at `path` into `model`, and into `optimizer` and `scheduler` where given.
+
+    Raises:
+        CheckpointError: if it does not fit.
+    """
     try:
         model.load_state_dict(state["model_state_dict"])
     except (TypeError, RuntimeError) as error:
@@ -131,7 +147,6 @@ def load_checkpoint(
                 target.load_state_dict(state[f"{name}_state_dict"])
             except (LookupError, TypeError, ValueError, RuntimeError) as error:
                 raise CheckpointError(f"{path} does not fit the {name}: {error}") from None
-    return state
 
 
 def read_checkpoint(path: str | Path, device: torch.device | str | None = None) -> dict[str, Any]:

@@ -46,6 +46,12 @@ class CostMeter:
         }
 
 
+def num_samples_seen(step: int, num_samples: int, steps_per_epoch: int, samples_per_step: int) -> int:
+    """Return how many samples `step` steps train on, if an epoch has `num_samples`; its last step may have fewer."""
+    num_epochs, position = divmod(step, steps_per_epoch)
+    return num_epochs * num_samples + min(num_samples, position * samples_per_step)
+
+
 def _seconds(attempt: Mapping[str, Any]) -> float | None:
     """Return the seconds of an attempt; None for one that was killed, which recorded no end."""
     try:

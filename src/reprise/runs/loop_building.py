@@ -1,7 +1,10 @@
 """Builds the training loop of a run: optimizer, schedule, precision, and what several processes need."""
 
+from typing import Any
+
 import torch
 
+from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build as build_target
 from reprise.data import counter_of
 from reprise.optimization.parameter_groups import parameter_groups
@@ -9,14 +12,14 @@ from reprise.runs.building import Task
 from reprise.training.accumulation import Accumulation
 from reprise.training.cadence import Cadence, num_total_steps
 from reprise.training.loop import Events, Loop
-from reprise.training.step import OptimizerStep, Precision
+from reprise.training.step import OptimizerStep, Precision, Scheduler
 
 
-def build_loop(task: Task, events: Events) -> Loop:
-    """Return the loop that trains the model of `task`, at step 0."""
+def build_loop(task: Task, events: Events, origin: int = 0) -> Loop:
+    """Return the loop that trains the model of `task`, at step 0. `origin`: the step from which epochs are counted."""
     training, processes = task.config.training, task.processes
-    batches = task.microbatches()
-    total_steps = num_total_steps(batches.steps_per_epoch, training.max_epochs, training.max_steps)
+    batches = task.microbatches(origin)
+    total_steps = num_total_steps(batches.steps_per_epoch, training.max_epochs, training.max_steps, origin)
     spread = None
     if processes.size > 1:
         # These import what a single process has no use for.
@@ -29,24 +32,10 @@ def build_loop(task: Task, events: Events) -> Loop:
     accumulation, num = None, batches.num_per_step
     if num > 1:
         accumulation = Accumulation(task.model, num, processes=processes, reduction=training.reduction, spread=spread)
-    optimizer = build_target(
-        training.optimizer,
-        "training.optimizer",
-        task.config.trusted_packages,
-        params=parameter_groups(task.model, training.weight_decay),
-        lr=training.learning_rate,
-        weight_decay=training.weight_decay,
-    )
+    optimizer = build_optimizer(task, training)
     if task.is_sharded:
         share_optimizer(optimizer)
-    scheduler = build_target(
-        training.scheduler,
-        "training.scheduler",
-        task.config.trusted_packages,
-        optimizer=optimizer,
-        warmup_steps=training.warmup_steps,
-        total_steps=total_steps,
-    )
+    scheduler = build_schedule(task, training, optimizer, total_steps)
     optimizer_step = OptimizerStep(
         task.model,
         optimizer,
@@ -69,9 +58,36 @@ def build_loop(task: Task, events: Events) -> Loop:
         batches,
         lambda: task.evaluate("val", lambda: loop.interruption is not None),
         events,
-        Cadence(batches.steps_per_epoch, total_steps, training.eval_every_steps),
+        Cadence(batches.steps_per_epoch, total_steps, training.eval_every_steps, origin),
         monitor=training.monitor,
         monitor_mode=training.monitor_mode,
         processes=processes,
     )
     return loop
+
+
+def build_optimizer(task: Task, training: TrainingConfig, groups: list[dict[str, Any]] | None = None) -> Any:
+    """Return the optimizer that `training` asks for, of the model's parameters unless `groups` of others are given."""
+    return build_target(
+        training.optimizer,
+        "training.optimizer",
+        task.config.trusted_packages,
+        params=parameter_groups(task.model, training.weight_decay) if groups is None else groups,
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+    )
+
+
+def build_schedule(
+    task: Task, training: TrainingConfig, optimizer: torch.optim.Optimizer, total_steps: int
+) -> Scheduler:
+    """Return the learning rate schedule that `training` asks for, at its beginning."""
+    scheduler: Scheduler = build_target(
+        training.scheduler,
+        "training.scheduler",
+        task.config.trusted_packages,
+        optimizer=optimizer,
+        warmup_steps=training.warmup_steps,
+        total_steps=total_steps,
+    )
+    return scheduler

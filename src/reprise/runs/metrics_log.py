@@ -103,11 +103,15 @@ class MetricsLogger:
         Raises:
             ValueError: if the file is shorter than that.
         """
+        self.check_length(length)
+        os.ftruncate(self._descriptor, length)
+
+    def check_length(self, length: int) -> None:
+        """Raise a ValueError if the file is shorter than it was."""
         if self.length < length:
             raise ValueError(
                 f"{self._path}: expected at least {length} bytes, found {self.length}; lines have been lost"
             )
-        os.ftruncate(self._descriptor, length)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -1,123 +1,134 @@
-"""Restores a run from its last checkpoint, and replaces damaged checkpoints by whole ones."""
+"""Restores a run from its last checkpoint, in memory alone: until all of it fits, no file changes."""
 
-import contextlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from reprise.errors import CheckpointError
-from reprise.files.atomic_file import copy_file, keep
-from reprise.files.differences import compare
+from reprise.config.components import callback_targets
+from reprise.errors import CheckpointError, ConfigError, Problem
+from reprise.files.atomic_file import copy_file
 from reprise.randomness import restore_rng_state
-from reprise.runs.checkpoint import load_checkpoint, read_checkpoint
-from reprise.runs.run_directory import RunDirectory
-from reprise.runs.stages import RunInTraining
+from reprise.runs.best_evaluation import choose_best
+from reprise.runs.building import Task
+from reprise.runs.checkpoint import load_state
+from reprise.runs.damaged_checkpoints import replace_last
+from reprise.runs.optimizer_settings import Settings
+from reprise.runs.restored_state import Saved
+from reprise.runs.stages import RunBeforeTraining, RunInTraining
+from reprise.training.monitoring import Best
 
 logger = logging.getLogger(__name__)
 
 
-def restore(run: RunInTraining) -> int:
-    """Restore the run from its last checkpoint, if there is one, and return its step.
+@dataclass(frozen=True)
+class Restored:
+    """What has to be done to the files of a run once its state is restored."""
+
+    step: int = 0
+    saved: Saved | None = None
+    best: Path | None = None
+    """The checkpoint that becomes the best one, where the monitor has changed."""
+
+    def mend_last(self, run: RunInTraining) -> None:
+        """Have the last checkpoint be the one that the run goes on from."""
+        if self.saved is not None and self.saved.damage is not None:
+            replace_last(run.directory.last_checkpoint, self.saved.path, self.step, self.saved.damage)
+
+    def put_best(self, run: RunInTraining) -> None:
+        """Have the best checkpoint be that of the best evaluation by the present monitor."""
+        directory = run.directory
+        if self.best is not None and self.best != directory.best_checkpoint:
+            copy_file(self.best, directory.best_checkpoint)
+
+
+def restore(run: RunInTraining, task: Task, saved: Saved | None, measured_otherwise: str | None = None) -> Restored:
+    """Load what was saved into the parts of the run, and have the changes of the config take effect.
+
+    `measured_otherwise`: why evaluations so far cannot be compared with those to come, if they cannot.
 
     Raises:
-        CheckpointError: if no checkpoint is whole, or it is not one of this run.
+        ConfigError: if a change cannot take effect.
+        CheckpointError: if the state does not fit although nothing has changed.
     """
-    path, loop = run.directory.last_checkpoint, run.loop
-    state = _load_last(run) if run.processes.is_first and path.exists() else None
-    if not run.processes.from_first(state is not None):
-        return 0
-    if state is None:  # the first process has checked the file
-        state = load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
+    if saved is None:
+        return Restored()
     try:
-        _apply(run, state)
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit the run: {type(error).__name__}: {error}") from error
-    logger.info("carrying on from step %d of %d", loop.step, loop.total_steps)
-    return loop.step
+        best = _restore(run, task, saved, measured_otherwise)
+    except (CheckpointError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        what = str(error) if isinstance(error, CheckpointError) else f"{type(error).__name__}: {error}"
+        if saved.changed_keys:
+            keys = ", ".join(saved.changed_keys)
+            raise refusal(run, [Problem(keys, f"the state in {saved.path} does not fit: {what}")]) from None
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{saved.path} does not fit the run: {what}") from error
+    logger.info("carrying on from step %d of %d", run.loop.step, run.loop.total_steps)
+    return Restored(run.loop.step, saved, best)
 
 
-def _load_last(run: RunInTraining) -> dict[str, Any]:
-    path, loop = run.directory.last_checkpoint, run.loop
-    try:
-        return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
-    except CheckpointError as error:
-        _replace_damaged(path, error)
-        return load_checkpoint(path, loop.model, loop.optimizer, loop.scheduler, run.device)
+def refusal(run: RunBeforeTraining, problems: list[Problem]) -> ConfigError:
+    return ConfigError(problems, f"{run.directory.path} cannot be resumed so; nothing was changed")
 
 
-def _apply(run: RunInTraining, state: dict[str, Any]) -> None:
-    loop = run.loop
-    is_changed = bool(compare(state["config"], run.config))
-    if is_changed and "before_end" in state:
-        state |= state["before_end"]  # a longer run has no evaluation at this step
-    loop.load_state_dict(state["loop_state"])
+def _restore(run: RunInTraining, task: Task, saved: Saved, measured_otherwise: str | None) -> Path | None:
+    loop, state = run.loop, saved.state
+    settings = Settings(task, loop, saved)
+    settings.prepare()
+    load_state(state, saved.path, loop.model, loop.optimizer, None if settings.makes_schedule else loop.scheduler)
+    settings.apply()
+    loop_state = saved.loop_state
+    if loop_state["scaler"] is None or not loop.scales_loss:
+        if (loop_state["scaler"] is None) is loop.scales_loss:
+            logger.info(
+                "training.precision: the scale of the loss %s", "begins anew" if loop.scales_loss else "is dropped"
+            )
+        loop_state = loop_state | {"scaler": loop.state_dict()["scaler"]}
+    loop.load_state_dict(loop_state)
+    targets, earlier = (callback_targets(config.to_dict()) for config in (task.config, saved.config))
     for name, callback in run.callbacks.items():
-        if name in state["callback_states"]:
-            callback.load_state_dict(state["callback_states"][name])
+        is_known = name not in targets or targets[name]["_target_"] == earlier.get(name, {}).get("_target_")
+        if is_known and name in saved.callback_states:
+            callback.load_state_dict(saved.callback_states[name])
         else:
             logger.info("the callback %s is new from step %d on", name, loop.step)
     restore_rng_state(state)
-    if is_changed:
+    if saved.changed_keys:
         loop.stop_reason = None  # the reason need not hold for the changed config
+        if not loop.cadence.evaluates(loop.step):
+            loop.evaluation_is_due = False
+    return _restore_best(run, measured_otherwise)
 
 
-def _replace_damaged(last: Path, error: CheckpointError) -> None:
-    """Set the last checkpoint aside, and put the newest whole one in its place.
-
-    Raises:
-        CheckpointError: the given one, if there is none; then nothing is touched.
-    """
-    whole = _whole_checkpoints(last.parent)
-    if last in [path for _, path in whole]:
-        raise error  # it is whole, and does not fit
-    if not whole:
-        raise CheckpointError(f"{error}; no other checkpoint is whole, and nothing was overwritten") from None
-    step, newest = max(whole)
-    aside = _set_aside(last)
-    copy_file(newest, last)
-    logger.warning("%s; it is now %s, and %s of step %d takes its place", error, aside.name, newest.name, step)
-
-
-def mend_best(directory: RunDirectory, step: int, device: torch.device) -> dict[str, Any] | None:
-    """Return the best checkpoint, of optimizer step `step`, and None if there is none.
-
-    A damaged one is replaced by any other checkpoint of that step, which has the same content.
-
-    Raises:
-        CheckpointError: if there is no other; a checkpoint of another step is not the best.
-    """
-    best = directory.best_checkpoint
-    try:
-        return read_checkpoint(best, device)
-    except FileNotFoundError:
-        return None  # `score_checkpoint` reports it
-    except CheckpointError as damage:
-        error = damage
-    same = [path for its_step, path in _whole_checkpoints(directory.checkpoints) if its_step == step]
-    if not same:
-        raise CheckpointError(
-            f"{error}; no other checkpoint is of step {step}, and none but that may be called the best. Without the "
-            f"files in {directory.checkpoints} the run starts over, and ends with the same bits; "
-            f"scripts/evaluate.py {directory.path} --checkpoint last scores the last weights"
+def _restore_best(run: RunInTraining, measured_otherwise: str | None) -> Path | None:
+    """Have the best evaluation be one by the metric that is monitored now; return its checkpoint if that is new."""
+    loop, best = run.loop, run.loop.best
+    if measured_otherwise is not None:
+        loop.best, loop.chosen_from = None, loop.step
+        logger.warning(
+            "the best evaluation is forgotten, since %s: the next one is the best so far", measured_otherwise
         )
-    aside = _set_aside(best)
-    copy_file(same[0], best)
-    logger.warning("%s; it is now %s, and %s of the same step takes its place", error, aside.name, same[0].name)
-    return read_checkpoint(best, device)
-
-
-def _whole_checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    whole = []
-    for path in folder.glob("*.pt"):
-        with contextlib.suppress(CheckpointError):
-            whole.append((read_checkpoint(path)["step"], path))
-    return whole
-
-
-def _set_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.damaged")
-    aside.unlink(missing_ok=True)
-    keep(path, aside)
-    return aside
+        return None
+    if best is None or (best.metric, best.mode) == (loop.monitor, loop.monitor_mode):
+        return None
+    found: tuple[Best | None, Path | None, int] = (None, None, 0)
+    if run.processes.is_first:
+        until = loop.evaluated_step
+        found = choose_best(run.directory, loop.monitor, loop.monitor_mode, loop.chosen_from, until)
+    loop.best, path, loop.chosen_from = run.processes.from_first(found)
+    if loop.best is None:
+        logger.warning(
+            "training.monitor: no checkpoint is left of the best evaluation by %s so far; those up to step %d do not "
+            "count, and the next one is the best so far",
+            *(loop.monitor, loop.chosen_from),
+        )
+    else:
+        since = (
+            f" of those after step {loop.chosen_from}, since those before have no checkpoint"
+            if loop.chosen_from
+            else ""
+        )
+        logger.info(
+            "training.monitor: by %s the best evaluation so far%s is that of step %d (%.4g)",
+            *(loop.monitor, since, loop.best.step, loop.best.value),
+        )
+    return path

@@ -7,7 +7,7 @@ from reprise.data import Batch, on_device
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_json
 from reprise.files.content_hash import content_hash
-from reprise.files.json_values import at
+from reprise.files.json_values import at, number_at
 from reprise.models import evaluating
 from reprise.randomness.addresses import generation_seed
 from reprise.runs.building import Task
@@ -39,7 +39,7 @@ def score_checkpoint(
         task.model.load_state_dict(state["model_state_dict"])
     task.model.eval()
     scores = {name: float(score) for name, score in finite_scores(task.evaluate(split), state["step"]).items()}
-    best, training = at(state, "loop_state", "best"), task.config.training
+    training = task.config.training
     return {
         "checkpoint": checkpoint,
         "epoch": state["epoch"],
@@ -48,7 +48,7 @@ def score_checkpoint(
         "monitor": {
             "metric": training.monitor,
             "mode": training.monitor_mode,
-            "value": at(best, "value"),
+            "value": _monitored(state, checkpoint, training.monitor),
         },
         "metrics": scores,
         "validation_metrics": state["metrics"],
@@ -59,14 +59,27 @@ def score_checkpoint(
     }
 
 
-def write_results(task: Task, directory: RunDirectory, best: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _monitored(state: Mapping[str, Any], checkpoint: str, monitor: str) -> float | None:
+    """Return the monitored value of the best evaluation; None where the state knows of one by another metric."""
+    if checkpoint == "best":  # it was saved with that evaluation
+        return number_at(state["metrics"], monitor)
+    best, before = at(state, "loop_state", "best"), at(state, "config", "training", "monitor")
+    return number_at(best, "value") if (at(best, "metric") or before) == monitor else None
+
+
+def write_results(
+    task: Task, directory: RunDirectory, best: Mapping[str, Any] | None = None, chosen_from: int = 0
+) -> dict[str, Any]:
     """Score the best checkpoint on the test split, or on `val` where there is none; write it down and return it.
 
     Predictions and metrics are written. The best weights stay in the task's model. Of several processes the first one
-    writes, and has the model. `best`: the content of the best checkpoint, if it was read already.
+    writes, and has the model. `best`: the content of the best checkpoint, if it was read already. `chosen_from`: the
+    step up to which evaluations were no candidates.
     """
     split = "test" if "test" in task.data.splits else "val"
     results = score_checkpoint(task, directory, "best", split, best)
+    if chosen_from:
+        results["monitor"]["after_step"] = chosen_from
     task.make_whole()
     if not task.processes.is_first:
         return results

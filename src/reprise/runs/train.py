@@ -14,7 +14,7 @@ from reprise.config.composed import Composed
 from reprise.errors import ConfigError, InputError, Interrupted, Problem
 from reprise.files.disk import translate_disk_errors
 from reprise.runs.attempt import attempt
-from reprise.runs.attempt_record import begin_attempt
+from reprise.runs.beginning import Beginning
 from reprise.runs.building import build_callbacks, choose_device, num_microbatches
 from reprise.runs.export import check_packages
 from reprise.runs.provenance import code_patch, collect_provenance, credentials_in, drift, read_provenance
@@ -115,7 +115,8 @@ def _execute(
     processes: Processes,
 ) -> None:
     directory.remove_leftovers()
-    changes = ExperimentConfig.load(directory.config).differences(config) if directory.config.exists() else []
+    is_there = directory.config.exists()
+    changes = ExperimentConfig.load(directory.config).differences(config) if is_there else []
     if directory.read_status().get("status") == "completed" and not changes:
         logger.info("%s is complete already; nothing to do", directory.path)
         processes.from_first((directory.path, None, None))
@@ -136,11 +137,10 @@ def _execute(
     device = choose_device(config.training.device, processes)
     provenance = collect_provenance(overrides, device, patch, processes.size)
     recorded = read_provenance(directory.provenance)
-    begin_attempt(directory, changes, drift(recorded, provenance) if recorded else ())
-    for change in changes:
-        logger.info("changed: %s from %r to %r", change.key, change.first, change.second)
-    if changes:
-        config.save(directory.config)
+    file = ProvenanceFile(directory, provenance, patch, is_held=is_there)
+    beginning = Beginning(directory, config, file, changes, drift(recorded, provenance) if recorded else ())
+    if not is_there:
+        beginning.carry_out()
     run = RunBeforeTraining(
         directory=directory,
         config=config.recorded(),
@@ -150,7 +150,7 @@ def _execute(
         processes=processes,
     )
     processes.from_first((directory.path, config, built))
-    attempt(run, built, ProvenanceFile(directory, provenance, patch))
+    attempt(run, built, beginning)
 
 
 def _take_part(processes: Processes) -> Path:
@@ -169,7 +169,7 @@ def _take_part(processes: Processes) -> Path:
         callbacks=callbacks,
         processes=processes,
     )
-    attempt(run, built, ProvenanceFile(run.directory, is_writable=False))
+    attempt(run, built, Beginning(run.directory, config, ProvenanceFile(run.directory, is_writable=False)))
     return path
 
 

@@ -9,18 +9,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cadence:
-    """The length of a run and its epochs in optimizer steps, and how often it evaluates."""
+    """The length of a run and its epochs in optimizer steps, and how often it evaluates.
+
+    `origin`: the step from which epochs are counted. It is 0, unless steps had another size before.
+    """
 
     steps_per_epoch: int
     total_steps: int
     eval_every_steps: int | None = None
+    origin: int = 0
 
     def epoch_of(self, step: int) -> int:
         """Return the epoch, from 1, of the last of `step` steps."""
-        return max(0, step - 1) // self.steps_per_epoch + 1
+        return max(0, step - self.origin - 1) // self.steps_per_epoch + 1
 
     def ends_epoch(self, step: int) -> bool:
-        return step % self.steps_per_epoch == 0
+        return (step - self.origin) % self.steps_per_epoch == 0
 
     def evaluates(self, step: int) -> bool:
         """Return whether an evaluation follows `step` wherever the run ends; one follows its last step in any case."""
@@ -37,7 +41,7 @@ def num_steps_per_epoch(num_batches: int, gradient_accumulation: int) -> int:
     return -(-num_batches // gradient_accumulation)
 
 
-def num_total_steps(steps_per_epoch: int, max_epochs: int, max_steps: int | None) -> int:
+def num_total_steps(steps_per_epoch: int, max_epochs: int, max_steps: int | None, origin: int = 0) -> int:
     """Return the optimizer steps of the whole run."""
-    total = steps_per_epoch * max_epochs
+    total = origin + steps_per_epoch * max_epochs
     return total if max_steps is None else min(total, max_steps)

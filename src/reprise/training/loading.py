@@ -65,7 +65,7 @@ class Batches:
     `purpose` is the part of the address that sets the random draws of this split apart from those of others. `only`:
     the number of batches, from the start of the first epoch, that all batches repeat; an epoch keeps its length. Of
     every `num_per_step` batches of an epoch, `stream` yields those with a number in `share`: other processes have the
-    others.
+    others. `origin`: the step from which epochs are counted.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Batches:
         only: int | None = None,
         num_per_step: int = 1,
         share: range | None = None,
+        origin: int = 0,
     ) -> None:
         self._split = split
         self.fetcher = Fetcher(split, collate, seed, purpose)
@@ -95,8 +96,8 @@ class Batches:
         self._only = only
         self.num_per_step = num_per_step
         self._share = share
+        self._origin = origin
         self.steps_per_epoch = num_steps_per_epoch(self._num_batches, num_per_step)
-        """Optimizer steps of one epoch; the last one may have fewer batches than the others."""
 
     def __len__(self) -> int:
         """Return the number of batches of one epoch; the last may be smaller than the others."""
@@ -104,7 +105,7 @@ class Batches:
 
     def of_step(self, step: int) -> tuple[int, int]:
         """Return the number in the whole run of the first batch of a step, counted from 1, and how many it has."""
-        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        epoch, position = divmod(step - 1 - self._origin, self.steps_per_epoch)
         first = position * self.num_per_step
         return epoch * self._num_batches + first, min(self.num_per_step, self._num_batches - first)
 

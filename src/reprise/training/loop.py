@@ -16,7 +16,7 @@ from reprise.errors import EvaluationStopped
 from reprise.training.cadence import Cadence
 from reprise.training.finite_values import finite_scores
 from reprise.training.loading import Batches
-from reprise.training.monitoring import Best, is_better, unknown_monitor
+from reprise.training.monitoring import Best, best_of, unknown_monitor
 from reprise.training.processes import ALONE, Processes
 from reprise.training.scalars import scalars_to_log
 from reprise.training.step import OptimizerStep
@@ -65,6 +65,8 @@ class Loop:
         self.epoch = 1
         """The epoch that is under way or has just ended, from 1."""
         self.best: Best | None = None
+        self.chosen_from = 0
+        """Evaluations up to this step are no candidates for the best: they measured something else."""
         self.metrics: dict[str, float] = {}
         """All metrics of the last evaluation."""
         self.evaluated_step = 0
@@ -113,13 +115,6 @@ class Loop:
         """Return whether steps with gradients that are not finite are left out, as half precision needs it."""
         return self._scaler is not None
 
-    def num_samples_seen(self, step: int, num_samples: int) -> int:
-        """Return how many samples `step` steps train on, if an epoch has `num_samples`."""
-        num_epochs, position = divmod(step, self.steps_per_epoch)
-        return num_epochs * num_samples + min(
-            num_samples, position * self._batches.batch_size * self._batches.num_per_step
-        )
-
     def run(self) -> None:
         """Train until the end, or until `interrupt` is called."""
         accumulation = self._optimizer_step.accumulation
@@ -164,8 +159,7 @@ class Loop:
     def interrupt(self, reason: str) -> None:
         """Return from `run` after this step's commit, without its evaluation; the same state can be resumed.
 
-        Where several processes train together, all of them return: after the step that is under way, or after the
-        evaluation.
+        Several processes return together: after the step that is under way, or after the evaluation.
         """
         self._asked_to_return = reason
         if self._processes.size == 1:
@@ -189,6 +183,9 @@ class Loop:
         return {
             "step": self.step,
             "best": None if self.best is None else asdict(self.best),
+            "chosen_from": self.chosen_from,
+            "steps_per_epoch": self.steps_per_epoch,
+            "origin": self.cadence.origin,
             "metrics": dict(self.metrics),
             "evaluated_step": self.evaluated_step,
             "evaluation_is_due": self.evaluation_is_due,
@@ -204,6 +201,7 @@ class Loop:
         self.step = state["step"]
         self.epoch = self.cadence.epoch_of(self.step)
         self.best = None if state["best"] is None else Best(**state["best"])
+        self.chosen_from = state.get("chosen_from", 0)
         self.metrics = dict(state["metrics"])
         self.evaluated_step = state["evaluated_step"]
         self.evaluation_is_due = state.get("evaluation_is_due", False)  # older ones have neither
@@ -291,8 +289,8 @@ class Loop:
         metrics = finite_scores(mean | skipped | scores, self.step, self.monitor)
         if self.monitor not in metrics:
             raise unknown_monitor(self.monitor, metrics, self.step, self.num_skipped, skips)
-        if is_better(metrics[self.monitor], self.best, self.monitor_mode):
-            self.best = Best(metrics[self.monitor], self.epoch, self.step)
+        value, place = metrics[self.monitor], (self.epoch, self.step)
+        self.best = best_of(self.best, value, self.monitor, self.monitor_mode, *place)
         self.metrics = metrics
         self.evaluated_step = self.step
         self.log(metrics)

@@ -6,6 +6,8 @@ from typing import Literal
 
 from reprise.errors import Failure, InputError, NonFiniteError
 
+Mode = Literal["min", "max"]
+
 
 @dataclass(frozen=True)
 class Best:
@@ -14,12 +16,15 @@ class Best:
     value: float
     epoch: int
     step: int
+    metric: str
+    mode: Mode
 
 
-def is_better(value: float, best: Best | None, mode: Literal["min", "max"]) -> bool:
-    if best is None:
-        return True
-    return value < best.value if mode == "min" else value > best.value
+def best_of(best: Best | None, value: float, monitor: str, mode: Mode, epoch: int, step: int) -> Best:
+    """Return the better one of `best` and an evaluation with this value of the monitored metric."""
+    if best is not None and (value >= best.value if mode == "min" else value <= best.value):
+        return best
+    return Best(value, epoch, step, monitor, mode)
 
 
 def unknown_monitor(

@@ -8,6 +8,7 @@ from typing import Any
 
 from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.config import PositiveInt
+from reprise.data import describe_data
 from reprise.files.atomic_file import copy_file, keep, sync
 from reprise.files.disk import checkpoint_size, translate_disk_errors, warn_of_little_space
 from reprise.runs.checkpoint import HostCopy, gather_state, plain, write_checkpoint
@@ -72,6 +73,7 @@ class Checkpoints(Callback):
         # A second commit of a step comes after the evaluation at the end of the run; a longer run has none there.
         ends = self._before.get("loop_state", {}).get("step") == loop.step
         values = {"epoch": loop.epoch, "step": loop.step, "metrics": loop.metrics, "config": run.config, **states}
+        values["splits"] = describe_data(run.data)["splits"]
         if ends:
             values["before_end"] = self._before
         whole = gather_state(loop.model, loop.optimizer, loop.scheduler, values)
@@ -122,7 +124,7 @@ class Checkpoints(Callback):
 
     def _warn_of_little_space(self, run: Run) -> None:
         loop = run.loop
-        num_epochs = -(-loop.total_steps // loop.steps_per_epoch)
+        num_epochs = loop.cadence.epoch_of(loop.total_steps)
         num_periodic = 0 if self._every_epochs is None else num_epochs // self._every_epochs
         # Best and last, the one that is being written, and the best one that it replaces.
         num_files = 4 + min(num_periodic, self._keep or num_periodic)

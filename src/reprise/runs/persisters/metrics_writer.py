@@ -11,7 +11,6 @@ from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.config import PositiveInt
 from reprise.errors import NonFiniteError
 from reprise.runs.metrics_log import MetricEntry, MetricsLogger, timestamp
-from reprise.runs.run_directory import RunDirectory
 from reprise.training.cadence import is_every
 from reprise.training.finite_values import warn_of_nonfinite
 from reprise.training.finiteness import numbers
@@ -35,14 +34,15 @@ class MetricsLog(Callback):
         self._last_write = 0.0
         self._warned: set[str] = set()
         """Metrics of which a value that is not finite was left out."""
+        self._length = 0
 
     def on_run_start(self, run: StartedRun) -> None:
         self._logger = MetricsLogger(run.directory.metrics_log)
-        if not RunDirectory(run.directory.path).last_checkpoint.exists():
-            self._logger.truncate(0)  # what an attempt wrote that left no checkpoint will be written again
 
-    def on_train_start(self, run: Run) -> None:
+    def on_restored(self, run: Run) -> None:
         self._loop = run.loop
+        # What came after the checkpoint, or what an attempt wrote that left none, will be written again.
+        self._logger.truncate(self._length)
 
     def on_step_end(self, run: Run) -> None:
         loop = run.loop
@@ -77,7 +77,8 @@ class MetricsLog(Callback):
         return {"length": self._logger.length}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._logger.truncate(state["length"])
+        self._length = state["length"]
+        self._logger.check_length(self._length)
 
     def _take_line(self) -> None:
         loop = self._loop

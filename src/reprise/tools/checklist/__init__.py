@@ -11,12 +11,13 @@ from typing import Literal
 
 from reprise.errors import CheckFailed, CheckNotApplicable, InputError
 from reprise.runs.run_directory import RunDirectory
-from reprise.tools.checklist import conditions, products
+from reprise.tools.checklist import conditions, products, settings
 from reprise.tools.checklist.files import RunFiles
 
 _CHECKS: dict[str, Callable[[RunFiles], str]] = {
     "Seeds set and documented": conditions.check_seeds,
     "Config saved": conditions.check_config,
+    "Config in force": settings.check_settings,
     "Best and last checkpoints": products.check_checkpoints,
     "Metrics logged": products.check_metrics,
     "Results of the best checkpoint": products.check_results,

@@ -30,7 +30,13 @@ class Checkpoint:
     metrics: Mapping[str, float]
     config: Mapping[str, Any]
     best: Mapping[str, Any]
-    """Value, epoch and step of the best evaluation so far."""
+    """The best evaluation so far: value, epoch and step, and by which metric."""
+    chosen_from: int
+    """Evaluations up to this step are no candidates for the best."""
+    origin: int
+    """The step from which epochs are counted."""
+    settings: Sequence[Mapping[str, Any]]
+    """Of the optimizer, by parameter group."""
     seed: int
     """Where torch's random generator was put last."""
     weights_sha256: str
@@ -112,6 +118,9 @@ def _read(path: Path) -> Checkpoint:
             state["metrics"],
             state["config"],
             state["loop_state"]["best"] or {},
+            state["loop_state"].get("chosen_from", 0),  # older ones have neither
+            state["loop_state"].get("origin", 0),
+            mappings_at(state["optimizer_state_dict"], "param_groups"),
             first_seed(state["torch_rng_state"]),
             content_hash(weights),
             frozenset(content_hash(value) for value in weights.values() if isinstance(value, Tensor)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from reprise.config import ExperimentConfig
 from reprise.errors import CheckFailed
 from reprise.files.content_hash import content_hash
-from reprise.files.json_values import as_number
+from reprise.files.json_values import as_number, at
 from reprise.runs.metrics_log import read_metrics
 from reprise.tools.checklist.files import RunFiles, named
 from reprise.training.cadence import Cadence, is_every, num_steps_per_epoch
@@ -20,7 +20,11 @@ def check_checkpoints(files: RunFiles) -> str:
     training = files.config.training
     monitor, choose = training.monitor, min if training.monitor_mode == "min" else max
     last_line = files.last_line
-    evaluations = [entry for entry in read_metrics(files.run.metrics_log, monitor) if monitor in entry.metrics]
+    evaluations = [
+        entry
+        for entry in read_metrics(files.run.metrics_log, monitor)
+        if monitor in entry.metrics and entry.step > last.chosen_from
+    ]
     if not evaluations:
         raise CheckFailed(f"`metrics.jsonl` holds no `{monitor}` to choose the best by.")
     chosen = choose(evaluations, key=lambda entry: entry.metrics[monitor])  # of equals, the first
@@ -30,13 +34,16 @@ def check_checkpoints(files: RunFiles) -> str:
             f"`best.pt` is of step {best.step}, but `{monitor}` was best at step {chosen.step}, by `metrics.jsonl`."
         )
     for checkpoint in (best, last):
-        if dict(checkpoint.best) != {"value": value, "epoch": chosen.epoch, "step": chosen.step}:
+        found = {key: checkpoint.best.get(key) for key in ("value", "epoch", "step")}
+        is_of_monitor = checkpoint is last or at(checkpoint.config, "training", "monitor") == monitor
+        if is_of_monitor and found != {"value": value, "epoch": chosen.epoch, "step": chosen.step}:
             raise CheckFailed(f"`{checkpoint.name}` has another best evaluation than `metrics.jsonl`.")
+    after = f" after step {last.chosen_from}" if last.chosen_from else ""
     if last.step < last_line.step:
         raise CheckFailed(f"`last.pt` is of step {last.step}, but there are metrics of step {last_line.step}.")
     return (
         f"Both are whole by their checksums; `best.pt` is of step {best.step}, where `{monitor}` was "
-        f"{training.monitor_mode}imal ({value:.4g}), `last.pt` of step {last.step}."
+        f"{training.monitor_mode}imal ({value:.4g}){after}, `last.pt` of step {last.step}."
     )
 
 
@@ -45,7 +52,7 @@ def check_metrics(files: RunFiles) -> str:
     num_batches = -(-files.num_samples("train") // training.batch_size)
     per_epoch = num_steps_per_epoch(num_batches, training.gradient_accumulation)
     end = max(files.whole[0].step, files.last_line.step)
-    cadence = Cadence(per_epoch, end, training.eval_every_steps)
+    cadence = Cadence(per_epoch, end, training.eval_every_steps, files.whole[0].origin)
     # What was due before the last change of the config, the present config does not tell.
     since = int(
         max(
@@ -90,6 +97,9 @@ def check_results(files: RunFiles) -> str:
     for key, value in facts.items():
         if results.get(key) != value:
             raise CheckFailed(f"`{key}` in `results/metrics.json` is not that of `best.pt`.")
+    monitor, stated = files.config.training.monitor, results.get("monitor")
+    if (at(stated, "metric"), at(stated, "value")) != (monitor, best.metrics.get(monitor)):
+        raise CheckFailed(f"`monitor` in `results/metrics.json` is not `{monitor}` as it was at `best.pt`.")
     try:
         predictions = json.loads(files.run.predictions.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reprise.callbacks import Callback, Outcome, StartedRun
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_text
 from reprise.runs.run_directory import RunDirectory
@@ -19,16 +19,20 @@ class ModelCard(Callback):
         self._name, self._template = template, None if template is None else _read(template)
 
     def on_run_start(self, run: StartedRun) -> None:
-        path = RunDirectory(run.directory.path).card_template
         if self._template is None:
-            path.unlink(missing_ok=True)
             return
         from reprise.tools.model_card.facts import CardFacts
         from reprise.tools.model_card.rendering import render
 
         # Whether it can be rendered is found out before training.
         render(CardFacts(run.config, {}), self._template, self._name or "")
-        write_text(path, self._template)
+
+    def on_restored(self, run: Run) -> None:
+        path = RunDirectory(run.directory.path).card_template
+        if self._template is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_text(path, self._template)
 
     def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
         if outcome == "completed":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from reprise.files.json_values import at, mapping_at, number_at, text_at
+from reprise.files.json_values import at, number_at, text_at
 from reprise.text.markdown import Markdown, code, filled
 from reprise.text.numbers import count, figure, interval, is_higher_better, metric_title, score
 from reprise.tools.model_card.facts import CardFacts
@@ -16,7 +16,8 @@ _MOST_NAMED = 10
 CHECKS = (
     f"an unfinished run, a missing test split, classes with fewer than {SMALL_CLASS} samples, classes that are never "
     f"predicted, a validation loss above {OVERFIT_RATIO} times the training loss, skipped steps, baselines that are as "
-    "good, uncommitted changes, determinism switched off, and operations without deterministic kernels"
+    "good, figures that differ between files, uncommitted changes, determinism switched off, and operations without "
+    "deterministic kernels"
 )
 """What `cautions` looks for."""
 
@@ -64,7 +65,7 @@ def _unpredicted(facts: CardFacts) -> Iterator[Markdown]:
 
 
 def _overfit(facts: CardFacts) -> Iterator[Markdown]:
-    losses = mapping_at(facts.results, "validation_metrics") or facts.metrics
+    losses = facts.scores.validation or facts.metrics
     train, val = number_at(losses, "train/loss"), number_at(losses, "val/loss")
     if train is not None and val is not None and train > 0 and val > OVERFIT_RATIO * train:
         yield filled(
@@ -107,6 +108,11 @@ def _baselines(facts: CardFacts) -> Iterator[Markdown]:
             yield filled("The {} of {} is not better than that of the baseline {}.", title, score(name, value), other)
 
 
+def _not_stated(facts: CardFacts) -> Iterator[Markdown]:
+    for figure_name, why in facts.not_stated.items():
+        yield filled("Not stated, since the files of the run differ: {} ({}).", code(figure_name), why)
+
+
 def _uncommitted(facts: CardFacts) -> Iterator[Markdown]:
     if at(facts.provenance, "code", "dirty") is True:
         yield Markdown("The code had uncommitted changes: the commit alone does not give this run again.")
@@ -135,6 +141,7 @@ _FINDERS = (
     _overfit,
     _skipped,
     _baselines,
+    _not_stated,
     _uncommitted,
     _indeterministic,
 )

@@ -15,6 +15,7 @@ from reprise.errors import ConfigError
 from reprise.files.json_values import at, flattened, list_at, mapping_at, mappings_at, number_at, text_at
 from reprise.runs.metrics_log import MetricEntry
 from reprise.runs.run_directory import find_run
+from reprise.tools.model_card.figures import doubtful_figures
 from reprise.tools.model_card.hub import LICENSES
 from reprise.tools.model_card.scores import Scores
 
@@ -118,8 +119,13 @@ class CardFacts:
         return f"{self.run_path}/code.patch" if self.run_path and is_patched else None
 
     @cached_property
+    def not_stated(self) -> dict[str, str]:
+        """Figures that differ between files of the run, and how: a metric, `monitor` or `epoch`."""
+        return doubtful_figures(self.config, self.results, self.history)
+
+    @cached_property
     def scores(self) -> Scores:
-        return Scores(self.metrics, self.results)
+        return Scores(self.metrics, self.results, tuple(self.not_stated))
 
     @property
     def num_evaluated(self) -> float | None:

@@ -64,6 +64,14 @@ class Scores:
 
     metrics: Mapping[str, float]
     results: Mapping[str, Any]
+    not_stated: tuple[str, ...] = ()
+    """Metrics of the validation that are left out, since another file has another figure."""
+
+    @cached_property
+    def validation(self) -> dict[str, float]:
+        """What the evaluation measured that the checkpoint was saved with, by flat name."""
+        found = numbers(mapping_at(self.results, "validation_metrics"))
+        return {name: value for name, value in found.items() if name not in self.not_stated}
 
     @cached_property
     def split(self) -> str | None:
@@ -100,7 +108,7 @@ class Scores:
     def by_split(self) -> dict[str, dict[str, float]]:
         """All figures of the checkpoint, by split and bare name; the split is "" where a name has none."""
         found: dict[str, dict[str, float]] = {split: {} for split in ("train", "val", "test")}
-        for flat_name, value in {**numbers(mapping_at(self.results, "validation_metrics")), **self.metrics}.items():
+        for flat_name, value in {**self.validation, **self.metrics}.items():
             split, _, name = flat_name.rpartition("/")
             found.setdefault(split, {})[name] = value
         return {split: scores for split, scores in found.items() if scores}

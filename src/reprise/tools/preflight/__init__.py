@@ -23,7 +23,7 @@ from reprise.errors import InputError, Interrupted
 from reprise.files.json_file import read_object
 from reprise.models import describe_model, evaluating
 from reprise.runs.attempt import attempt
-from reprise.runs.attempt_record import begin_attempt
+from reprise.runs.beginning import Beginning
 from reprise.runs.building import Task, build_callbacks, choose_device
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.cost import peak_memory
@@ -76,11 +76,12 @@ def preflight(config: ExperimentConfig) -> PreflightFindings:
             seed=checked.seed,
             callbacks=callbacks | {"preflight": first_steps},
         )
-        begin_attempt(start.directory)
         provenance = ProvenanceFile(start.directory, collect_provenance((), device, None))
+        beginning = Beginning(start.directory, checked, provenance)
+        beginning.carry_out()
         try:
             with first_steps.named():
-                run = attempt(start, checked, provenance, first_steps.build)
+                run = attempt(start, checked, beginning, first_steps.build)
                 read_checkpoint(run.directory.last_checkpoint)
                 first_steps.stage = "export: loading it again"
                 _check_export(run, first_steps.task)

@@ -91,8 +91,17 @@ def _compare_checkpoints(first: Mapping[int, Path], second: Mapping[int, Path]) 
         names = list(dict.fromkeys([*weights[0], *weights[1]]))
         differing = [d for name in names if (d := _tensor(name, weights[0].get(name), weights[1].get(name)))]
         differing.sort(key=lambda d: float("-inf") if d.largest is None else -d.largest)
+        a["loop_state"], b["loop_state"] = _in_both(a.get("loop_state"), b.get("loop_state"))
         states = tuple(word for key, word in _STATES.items() if content_hash(a.get(key)) != content_hash(b.get(key)))
         yield CheckpointComparison(first[step].name, step, len(names), tuple(differing), states)
+
+
+def _in_both(first: Any, second: Any) -> tuple[Any, Any]:
+    """Return two states of the loop with the keys that both have: an older engine saved fewer."""
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return first, second
+    pairs = {key: _in_both(first[key], second[key]) for key in first if key in second}
+    return {key: a for key, (a, _) in pairs.items()}, {key: b for key, (_, b) in pairs.items()}
 
 
 def _compare_traces(first: Mapping[int, int], second: Mapping[int, int]) -> tuple[int, int | None]:
