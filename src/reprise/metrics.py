@@ -61,7 +61,7 @@ class Metric(abc.ABC):
         return {}
 
     def predictions(self) -> list[dict[str, Any]]:
-        """Return one record for each sample, in the order of the split, for `results/predictions.json`."""
+        """Return one record for each sample that counts, in the order of the split, for `results/predictions.json`."""
         return []
 
     def batch_values(self) -> dict[str, list[Any]]:

@@ -5,16 +5,19 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from harness import differences
 from shared_runs import Shared, config, share
-from tiny_loop import CPU, NUM_LABELS, Net, make_loop, make_split, weights_hash
+from tiny_loop import CPU, NUM_LABELS, Net, end, make_loop, make_run, make_split, weights_hash
 from tiny_parts import write_data
 from torch import Tensor, nn
 
+from reprise.callbacks.anomalies import Anomalies
+from reprise.callbacks.one_batch import OneBatch
 from reprise.data import TensorSplit, count_labels, counter_of, stack
-from reprise.errors import Failure, InputError
+from reprise.errors import Failure, InputError, NotLearned
 from reprise.files.content_hash import content_hash
 from reprise.metrics import ClassificationMetrics, Metric
 from reprise.models import ModelOutput
@@ -260,6 +263,46 @@ def test_a_monitored_metric_of_a_split_without_items_is_told_so() -> None:
     loop = make_loop(scores=dict)
     with pytest.raises(InputError, match=r"training\.monitor: 'val/loss' .* the split 'val' has no item to score"):
         loop.run()
+
+
+@pytest.mark.parametrize("gradient_accumulation", [1, 2])
+def test_what_looks_for_numbers_that_are_not_finite_passes_over_batches_without_items(
+    tmp_path: Path, gradient_accumulation: int
+) -> None:
+    model = OwnMean()
+    order = numpy_generator(0, "order", 0).permutation(4).tolist()
+    run = make_run(
+        tmp_path,
+        {"anomalies": Anomalies()},
+        model=model,
+        split=masked(4, order[:2]),
+        batch_size=2,
+        gradient_accumulation=gradient_accumulation,
+        max_epochs=1,
+        scores=lambda: score(masked(7, [0, 6]), {}, model),
+    )
+    run.loop.run()
+    end(run)
+    assert run.loop.finished
+    assert set(run.loop.metrics) >= {"train/loss", "val/loss"}
+
+
+@pytest.mark.parametrize("count", [np.int64, torch.tensor, float])
+def test_items_may_be_counted_with_numbers_of_any_kind(count: Any) -> None:
+    def trained(count_items: Any) -> tuple[str, dict[str, float]]:
+        loop = make_loop(count_items=count_items, gradient_accumulation=2)
+        loop.run()
+        assert all(type(value) in (int, float) for value in loop.metrics.values())
+        return weights_hash(loop), loop.metrics
+
+    assert trained(lambda batch: count(len(batch["labels"]))) == trained(count_labels)
+
+
+def test_one_batch_without_items_is_told_in_place_of_its_loss(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {"one_batch": OneBatch()}, split=masked(4, []), batch_size=4, max_steps=2)
+    with pytest.raises(NotLearned, match="it has no loss, since every step was skipped"):
+        run.loop.run()
+    end(run, "failed")
 
 
 class Masking(nn.Module):

@@ -59,6 +59,18 @@ def test_splits_without_items_have_no_metrics_and_end_no_run(train_tiny: Callabl
     assert failed_checks(run) == []
 
 
+def test_a_training_split_without_items_trains_nothing_and_the_card_says_so(
+    train_tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = train_tiny(*masked("train"))
+    assert not any("train/loss" in line for line in lines_of(run))
+    assert "12 steps of 12 did not change the model, because all their labels are masked" in (
+        run / "model_card.md"
+    ).read_text("utf-8")
+    text = preflight(compose(*TINY, *masked("train"), f"output_dir={tmp_path / 'other'}").config).text()
+    assert "0 steps on the CPU; all others were skipped, and the log says why" in text
+
+
 def test_a_first_batch_without_items_is_no_split_without_them(train_tiny: Callable[..., Path], tmp_path: Path) -> None:
     options = masked("train", "val", "test", first_only=True)
     run = train_tiny(*options)

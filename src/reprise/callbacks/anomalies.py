@@ -14,7 +14,8 @@ class Anomalies(Callback):
     """Checks the output of every module in the forward pass, and every gradient in the backward pass.
 
     In the backward pass torch's own anomaly detection names the operation, and warns with the line of the forward
-    pass that it belongs to. In half precision a gradient that overflows is nothing unusual, and found as well.
+    pass that it belongs to. Batches without items are not checked: their loss is a mean over nothing. In half
+    precision a gradient that overflows is nothing unusual, and found as well.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class Anomalies(Callback):
 
     def _check(self, name: str, run: Run) -> Any:
         def check(module: nn.Module, inputs: Any, output: Any) -> None:
-            for tensor in _tensors(output):
+            for tensor in _tensors(output) if torch.is_anomaly_enabled() else ():
                 if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                     number = int((~tensor.isfinite()).sum())
                     raise NonFiniteError(

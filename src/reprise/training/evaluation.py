@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,8 @@ def evaluate(
             batch = on_device(host_batch, device)
             # A model that draws in evaluation, too, draws the same whenever it is evaluated.
             seed_globals(evaluation_seed(seed, split, number))
-            with autocast():
+            # The loss of a batch without items may be no number, and nothing is wrong.
+            with autocast(), nullcontext() if num_items else torch.autograd.set_detect_anomaly(False):
                 outputs = model(**batch)
             if number not in share:
                 continue  # it was for the others, whose share is larger by one

@@ -185,7 +185,8 @@ class _Sharded(Spread):
         units = [module for module in self._model.modules() if isinstance(module, FSDPModule)]
         hooks.extend(unit.register_forward_pre_hook(add_hooks) for unit in units)
         try:
-            yield
+            with torch.autograd.set_detect_anomaly(False):
+                yield
         finally:
             for hook in hooks:
                 hook.remove()
