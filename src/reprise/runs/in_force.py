@@ -33,7 +33,8 @@ def _read_back(run: RunInTraining, task: Task) -> Iterator[tuple[str, Any, Any]]
     """Yield keys, what the config says, and what is in force."""
     config, loop = task.config, run.loop
     training = config.training
-    yield "deterministic", config.deterministic, _DETERMINISTIC[torch.get_deterministic_debug_mode()]
+    if "seeding" in run.callbacks:  # which composed configs always have
+        yield "deterministic", config.deterministic, _DETERMINISTIC[torch.get_deterministic_debug_mode()]
     if config.num_threads is not None:
         yield "num_threads", config.num_threads, torch.get_num_threads()
     if training.precision == "fp16" or loop.scales_loss:
