@@ -20,11 +20,12 @@ from reprise.files.atomic_file import sync, write_json
 from reprise.files.json_file import read_object
 from reprise.files.json_values import list_at
 from reprise.models import is_transformers_model
+from reprise.runs.exported_state import WEIGHTS, load_state, write_state
 
 ONNX, TORCH_EXPORT = "model.onnx", "model.pt2"
 """Formats that hold a model without its Python code: `reprise.runs.export_formats` writes them."""
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_CONFIG = "config.json"
 
 
 def export_model(model: nn.Module, data: Data, spec: Mapping[str, Any], directory: Path) -> None:
@@ -40,9 +41,7 @@ def export_model(model: nn.Module, data: Data, spec: Mapping[str, Any], director
             with _quiet_transformers():
                 transformers_model.save_pretrained(scratch)
         else:
-            from safetensors.torch import save_model
-
-            save_model(model, str(scratch / _WEIGHTS))
+            write_state(model.state_dict(), scratch)
             write_json(scratch / _CONFIG, hidden(spec))
         if data.processor is not None:
             data.processor.save_pretrained(scratch)
@@ -96,15 +95,13 @@ def from_pretrained(directory: str | Path, trusted_packages: Sequence[str] = ())
     if not config:
         raise InputError(f"{directory} is not an export: it has no {_CONFIG}")
     if "_target_" in config:
-        from safetensors.torch import load_model
-
         model = build(config, "model", trusted_packages)
         if not isinstance(model, nn.Module):
             raise InputError(f"{directory}: expected a torch.nn.Module, got {type(model).__name__}")
         try:
-            load_model(model, str(directory / _WEIGHTS))
+            load_state(model, directory)
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise InputError(f"{directory / _WEIGHTS} is damaged, or not of this model: {error}") from None
+            raise InputError(f"{directory / WEIGHTS} is damaged, or not of this model: {error}") from None
         return model.eval()
     model_class = _transformers_class(directory, config)
     # Neither code nor pickles that the directory may hold.

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from reprise.config import ExperimentConfig
 from reprise.errors import CheckFailed, CheckpointError
 from reprise.files.content_hash import content_hash
@@ -40,8 +38,8 @@ class Checkpoint:
     seed: int
     """Where torch's random generator was put last."""
     weights_sha256: str
-    tensors: frozenset[str]
-    """sha256 of the content of each tensor of the weights."""
+    entries: frozenset[str]
+    """sha256 of the content of each entry of the weights."""
 
 
 class RunFiles:
@@ -123,7 +121,7 @@ def _read(path: Path) -> Checkpoint:
             mappings_at(state["optimizer_state_dict"], "param_groups"),
             first_seed(state["torch_rng_state"]),
             content_hash(weights),
-            frozenset(content_hash(value) for value in weights.values() if isinstance(value, Tensor)),
+            frozenset(map(content_hash, weights.values())),
         )
     except FileNotFoundError:
         raise CheckFailed(f"There is no `checkpoints/{path.name}`.") from None

@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping
 
 from reprise.config import ExperimentConfig
-from reprise.errors import CheckFailed
+from reprise.errors import CheckFailed, InputError
 from reprise.files.content_hash import content_hash
 from reprise.files.json_values import as_number, at
+from reprise.runs.exported_state import read_extra_state
 from reprise.runs.metrics_log import read_metrics
 from reprise.tools.checklist.files import RunFiles, named
 from reprise.training.cadence import Cadence, is_every, num_steps_per_epoch
@@ -106,12 +107,12 @@ def check_results(files: RunFiles) -> str:
         predictions = None
     if not isinstance(predictions, list):
         raise CheckFailed("`results/predictions.json` is missing or damaged.")
-    exported = _exported_tensors(files)
+    exported = _exported_entries(files)
     # By content, since `transformers` exports under names of its own and leaves tied tensors out.
-    differing = len(exported ^ best.tensors)
+    differing = len(exported ^ best.entries)
     if differing:
         raise CheckFailed(
-            f"The weights in `export` are not those of `best.pt`: {differing} tensors are only in one of them."
+            f"The weights in `export` are not those of `best.pt`: {differing} entries are only in one of them."
         )
     return (
         f"`results/metrics.json` and `export` have the weights of `best.pt` (epoch {best.epoch}, step {best.step}), by "
@@ -119,7 +120,7 @@ def check_results(files: RunFiles) -> str:
     )
 
 
-def _exported_tensors(files: RunFiles) -> frozenset[str]:
+def _exported_entries(files: RunFiles) -> frozenset[str]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -127,8 +128,9 @@ def _exported_tensors(files: RunFiles) -> frozenset[str]:
     if not paths:
         raise CheckFailed("There are no weights in `export`.")
     try:
-        return frozenset(content_hash(tensor) for path in paths for tensor in load_file(path).values())
-    except (OSError, SafetensorError):
+        tensors = [tensor for path in paths for tensor in load_file(path).values()]
+        return frozenset(map(content_hash, [*tensors, *read_extra_state(files.run.export).values()]))
+    except (OSError, SafetensorError, InputError):
         raise CheckFailed("The weights in `export` are damaged.") from None
 
 

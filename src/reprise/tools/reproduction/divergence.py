@@ -15,6 +15,7 @@ from reprise.files.differences import compare
 from reprise.files.json_file import read_object
 from reprise.files.json_values import text_at
 from reprise.runs.checkpoint import read_checkpoint
+from reprise.runs.exported_state import EXTRA_STATE, read_extra_state
 from reprise.runs.metrics_log import MetricEntry, read_metrics
 from reprise.runs.run_directory import RunDirectory
 from reprise.tools.reproduction.findings import (
@@ -25,6 +26,7 @@ from reprise.tools.reproduction.findings import (
     value_text,
 )
 
+_ABSENT = object()
 _STATES = {"optimizer_state_dict": "optimizer", "scheduler_state_dict": "schedule", "loop_state": "loop"}
 
 
@@ -89,7 +91,7 @@ def _compare_checkpoints(first: Mapping[int, Path], second: Mapping[int, Path]) 
         a, b = (_read(found[step]) for found in (first, second))
         weights = [state["model_state_dict"] for state in (a, b)]
         names = list(dict.fromkeys([*weights[0], *weights[1]]))
-        differing = [d for name in names if (d := _tensor(name, weights[0].get(name), weights[1].get(name)))]
+        differing = [d for name in names if (d := _entry(name, *(w.get(name, _ABSENT) for w in weights)))]
         differing.sort(key=lambda d: float("-inf") if d.largest is None else -d.largest)
         a["loop_state"], b["loop_state"] = _in_both(a.get("loop_state"), b.get("loop_state"))
         states = tuple(word for key, word in _STATES.items() if content_hash(a.get(key)) != content_hash(b.get(key)))
@@ -134,13 +136,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(str(error)) from None
 
 
-def _tensor(name: str, a: Tensor | None, b: Tensor | None) -> TensorDifference | None:
-    if a is None or b is None:
-        return TensorDifference(name, None, "only in the recorded run" if b is None else "only in the repeat")
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return TensorDifference(name, None, f"{a.dtype} {tuple(a.shape)}, now {b.dtype} {tuple(b.shape)}")
+def _entry(name: str, a: Any, b: Any) -> TensorDifference | None:
+    if a is _ABSENT or b is _ABSENT:
+        return TensorDifference(name, None, "only in the recorded run" if b is _ABSENT else "only in the repeat")
     if content_hash(a) == content_hash(b):  # bits, not values: -0.0 is not 0.0, and NaN is NaN
         return None
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return TensorDifference(name, None, f"{value_text(a)}, now {value_text(b)}")
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return TensorDifference(name, None, f"{a.dtype} {tuple(a.shape)}, now {b.dtype} {tuple(b.shape)}")
     return TensorDifference(name, float((a.to(torch.float64) - b.to(torch.float64)).abs().max()))
 
 
@@ -167,9 +171,11 @@ def _export(recorded: Path, repeated: Path) -> Iterator[str]:
             yield f"export: {name} is there only once"
             continue
         a, b = (load_file(folder / name) for folder in (recorded, repeated))
-        differing = [key for key in sorted(a.keys() | b.keys()) if _tensor(key, a.get(key), b.get(key))]
+        differing = [key for key in a.keys() | b.keys() if _entry(key, a.get(key, _ABSENT), b.get(key, _ABSENT))]
         if differing:
             yield f"export: {len(differing)} of {len(a.keys() | b.keys())} tensors of {name} differ"
+    if len({content_hash(read_extra_state(folder)) for folder in (recorded, repeated)}) > 1:
+        yield f"export: {EXTRA_STATE} differs"
 
 
 _RESULTS: dict[str, Callable[[Path, Path], Iterator[str]]] = {

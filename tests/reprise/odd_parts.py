@@ -1,0 +1,310 @@
+"""Data, models, metrics and callbacks of users that are odd in one way each, for runs of a second on tiny images."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from tiny.hugging_face import build_bert
+from tiny.images import NUM_LABELS, load_images
+from torch import Tensor, nn
+
+from reprise.callbacks import Callback, Outcome, Run, StartedRun
+from reprise.data import Data, TensorSplit
+from reprise.metrics import Metric
+from reprise.models import ModelOutput
+
+OWN = "trusted_packages=[odd_parts]"
+
+
+def part(kind: str, name: str) -> str:
+    """Return the override that puts a part of this module into a config: `kind` is a key such as `model`."""
+    return f"{kind}._target_=odd_parts.{name}"
+
+
+# Data
+
+
+def load_plain(*, seed: int, **options: Any) -> Data:
+    return load_images(seed=seed, **options)
+
+
+def _with_facts(seed: int, options: Mapping[str, Any], **facts: Any) -> Data:
+    data = load_images(seed=seed, **options)
+    return replace(data, facts={**data.facts, **facts})
+
+
+def load_numbered(*, seed: int, **options: Any) -> Data:
+    """Names of classes are NumPy's integers, and so are numbers of classes and sizes."""
+    names = list(np.arange(NUM_LABELS))
+    data = _with_facts(seed, options, label_names=names, num_labels=np.int64(NUM_LABELS), image_size=torch.tensor(8))
+    return replace(data, description=replace(data.description, labels=tuple(names)))
+
+
+def load_few_names(*, seed: int, **options: Any) -> Data:
+    return _with_facts(seed, options, label_names=["one", "two"])
+
+
+def load_few_labels(*, seed: int, **options: Any) -> Data:
+    data = load_images(seed=seed, **options)
+    return replace(data, description=replace(data.description, labels=("one", "two")))
+
+
+def load_odd_description(*, seed: int, **options: Any) -> Data:
+    data = load_images(seed=seed, **options)
+    caveats: Any = ({"leaks": {1, 2}},)
+    return replace(data, description=replace(data.description, caveats=caveats))
+
+
+def load_weights(*, seed: int, **options: Any) -> Data:
+    return _with_facts(seed, options, class_weights=torch.ones(NUM_LABELS))
+
+
+def load_empty_test(*, seed: int, **options: Any) -> Data:
+    data = load_images(seed=seed, **options)
+    empty = TensorSplit({"pixel_values": torch.zeros(0, 1, 8, 8), "labels": torch.zeros(0, dtype=torch.long)})
+    return replace(data, splits={**data.splits, "test": empty})
+
+
+def load_bare_processor(*, seed: int, **options: Any) -> Data:
+    return replace(load_images(seed=seed, **options), processor=str.lower)
+
+
+def load_broken_baseline(*, seed: int, **options: Any) -> Data:
+    def broken() -> dict[str, float]:
+        raise MemoryError("a baseline of its own")
+
+    data = load_images(seed=seed, **options)
+    return replace(data, baselines={"broken": broken, **data.baselines})
+
+
+def load_broken_samples(*, seed: int, **options: Any) -> Data:
+    def generate(model: nn.Module, seed: int) -> list[str]:
+        raise KeyError("no such token")
+
+    return replace(load_images(seed=seed, **options), generate=generate)
+
+
+class _FailsAtTheEnd(TensorSplit):
+    def get_batch(self, indices: Any, draws: Any) -> Any:
+        raise OSError("the test images are elsewhere")
+
+
+def load_broken_test(*, seed: int, **options: Any) -> Data:
+    data = load_images(seed=seed, **options)
+    test: Any = data.splits["test"]
+    return replace(data, splits={**data.splits, "test": _FailsAtTheEnd(test.columns, augment=lambda batch, _: batch)})
+
+
+# Models
+
+
+class Net(nn.Module):
+    """One layer over the pixels."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, NUM_LABELS)
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        logits = self.head(self.features(pixel_values.flatten(1)))
+        return ModelOutput(logits, None if labels is None else nn.functional.cross_entropy(logits, labels))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        return pixels
+
+
+class Weighted(Net):
+    def __init__(self, class_weights: Tensor, **sizes: Any) -> None:
+        super().__init__()
+        self.register_buffer("weights", class_weights)
+
+
+class WithBackbone(Net):
+    """Leaves a frozen layer out of its state."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(64, 64).requires_grad_(False)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.backbone(pixels)
+        return features
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        state = super().state_dict(*arguments, **options)
+        return {name: value for name, value in state.items() if not name.startswith("backbone.")}
+
+
+class WithRandomBackbone(WithBackbone):
+    """Takes back the state without that layer, which is drawn at random."""
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        return super().load_state_dict(state, strict=False, assign=assign)
+
+
+class WithFixedBackbone(WithRandomBackbone):
+    """Has in that layer what no seed changes, as if it came from a file."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        nn.init.eye_(self.backbone.weight)
+        nn.init.zeros_(self.backbone.bias)
+
+
+class Lazy(Net):
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.head = nn.LazyLinear(NUM_LABELS)
+
+
+class Growing(Net):
+    """Makes an entry of its state in the first forward pass."""
+
+    def features(self, pixels: Tensor) -> Tensor:
+        if not hasattr(self, "table"):
+            self.register_buffer("table", torch.ones(64))
+        return pixels * self.table
+
+
+@functools.wraps(build_bert)
+def build_bert_with_more(**sizes: Any) -> nn.Module:
+    """Return a model of transformers with a layer that its class does not know."""
+    model = build_bert(**sizes)
+    model.more = nn.Linear(2, 2)
+    return model
+
+
+class Unsaved(Net):
+    def get_extra_state(self) -> Any:
+        return {"model": object()}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+class OneWay(Net):
+    """Returns a state that it does not take back."""
+
+    def get_extra_state(self) -> Any:
+        return {"seen": 3}
+
+
+class Rounded(Net):
+    """Keeps its weights in its state with fewer digits."""
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        state = super().state_dict(*arguments, **options)
+        return {name: value.half() for name, value in state.items()}
+
+
+class Counting(nn.Module):
+    """A layer that counts batches of training and keeps what was in them, of all kinds that a state may hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.means = 0, torch.zeros(0)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if self.training:
+            self.seen += 1
+            self.means = torch.cat([self.means, pixels.detach().mean().view(1)])
+        return pixels * (1 + 0.01 * self.seen)
+
+    def get_extra_state(self) -> Any:
+        return {"seen": self.seen, "means": self.means, "kind": ("counter", 1, b"\x00", float("inf")), 7: "seven"}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.seen, self.means = state["seen"], state["means"]
+        assert state["kind"] == ("counter", 1, b"\x00", float("inf"))
+        assert state[7] == "seven"
+
+
+class WithExtraState(Net):
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.counting = Counting()
+
+    def features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.counting(pixels)
+        return features
+
+
+class Views(Net):
+    """Two parameters that are views of one tensor, one that is not contiguous, and one that is tied."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        both = torch.randn(2, 64)
+        self.scale, self.shift = nn.Parameter(both[0]), nn.Parameter(both[1])
+        self.turned = nn.Parameter(torch.randn(64, NUM_LABELS).t())
+        self.again = self.scale
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        features = pixel_values.flatten(1) * self.scale + self.shift + self.again
+        logits = self.head(features) + features @ self.turned.t()
+        return ModelOutput(logits, None if labels is None else nn.functional.cross_entropy(logits, labels))
+
+
+# Metrics
+
+
+class Mean(Metric):
+    """The mean logit; its details are what NumPy and torch return."""
+
+    names = ("mean",)
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._sum, self._num = 0.0, 0
+
+    def update(self, outputs: Any, batch: Mapping[str, Tensor], num_items: int) -> None:
+        self._sum += float(outputs.logits.double().sum())
+        self._num += outputs.logits.numel()
+
+    def compute(self) -> dict[str, float]:
+        return {"mean": self._sum / self._num}
+
+    def details(self) -> dict[str, Any]:
+        values = {"array": np.arange(3), "tensor": torch.tensor([0.5]), "undefined": float("nan")}
+        return {**values, "count": np.int64(self._num), "by class": {np.int64(1): (1, 2)}}
+
+    def predictions(self) -> list[dict[str, Any]]:
+        return [{"index": np.int64(index)} for index in range(2)]
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        return {"nothing": {"mean": np.float32(0.5)}}
+
+
+class OddDetails(Mean):
+    def details(self) -> dict[str, Any]:
+        return {"by class": [{"seen": {1, 2}}]}
+
+
+class BrokenPredictions(Mean):
+    def predictions(self) -> list[dict[str, Any]]:
+        return [{"index": self.index}]  # type: ignore[attr-defined]
+
+
+class UndefinedDetails(Mean):
+    """Cannot tell of one batch; fails when it is asked at the end, too."""
+
+    def details(self) -> dict[str, Any]:
+        raise ZeroDivisionError("too few samples")
+
+
+# Callbacks
+
+
+class FailsOnResults(Callback):
+    def on_results(self, run: Run) -> None:
+        raise ValueError("a callback's own")
+
+
+class FailsAtTheEnd(Callback):
+    def on_run_end(self, run: StartedRun, outcome: Outcome) -> None:
+        raise ValueError("a callback's own")
