@@ -14,8 +14,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     from reprise.cli.resuming import resume
+    from reprise.runs.products import refuse_missing
 
-    print(resume(options.run_dir, options.overrides, options.trust))
+    print(run_dir := resume(options.run_dir, options.overrides, options.trust))
+    refuse_missing(run_dir)
 
 
 if __name__ == "__main__":

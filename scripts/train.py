@@ -11,9 +11,11 @@ def task(composed):  # type: ignore[no-untyped-def]
 
         print(preflight(composed.config).text())
         return
+    from reprise.runs.products import refuse_missing
     from reprise.runs.train import train
 
-    print(train(composed))
+    print(run_dir := train(composed))
+    refuse_missing(run_dir)
 
 
 if __name__ == "__main__":

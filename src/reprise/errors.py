@@ -68,6 +68,10 @@ class StorageError(Failure):
     """The disk is full, gone or not writable; what was there before is whole."""
 
 
+class Incomplete(Failure):
+    """A run is trained, but something that follows training could not be made."""
+
+
 class ExportFailed(Exception):
     """The model cannot be written in a format, or computes something else there."""
 

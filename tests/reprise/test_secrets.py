@@ -126,11 +126,15 @@ def test_reason_of_a_failure_holds_no_credentials(
     def refused(*_: object) -> None:
         raise RuntimeError(f"403 for {KEY}")
 
-    monkeypatch.setattr("reprise.runs.attempt.export_model", refused)
-    with pytest.raises(RuntimeError):
-        train(compose_with_key(overrides))
+    with monkeypatch.context() as patch:
+        patch.setattr("reprise.runs.attempt.write_results", refused)
+        with pytest.raises(RuntimeError):
+            train(compose_with_key(overrides))
     run = RunDirectory(tmp_path / "experiments" / "base" / "run")
     assert run.read_status()["reason"] == f"RuntimeError: 403 for {HIDDEN}"
+    monkeypatch.setattr("reprise.runs.attempt.export_model", refused)
+    train(compose_with_key(overrides))
+    assert run.read_status()["missing"] == {"export": f"RuntimeError: 403 for {HIDDEN}"}
     assert files_with(run.path, KEY) == []
 
 

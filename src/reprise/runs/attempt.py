@@ -3,16 +3,17 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 from reprise.callbacks import Callback, Outcome
 from reprise.config import ExperimentConfig
 from reprise.config.secrets import hidden_in_text
 from reprise.data import describe_data, fingerprint
-from reprise.errors import InputError, Interrupted, ProcessLost
+from reprise.errors import ExportFailed, InputError, Interrupted, ProcessLost
 from reprise.files.disk import translate_disk_errors
+from reprise.files.plain_json import plain_json
 from reprise.models import describe_model
 from reprise.runs.attempt_record import end_attempt, resume_attempt_from
 from reprise.runs.beginning import Beginning
@@ -24,10 +25,12 @@ from reprise.runs.export import export_model, formats_of
 from reprise.runs.in_force import check_in_force
 from reprise.runs.loop_building import build_loop
 from reprise.runs.nondeterminism import nondeterministic_operations_noted
+from reprise.runs.products import EXPORT, FORMATS, making
 from reprise.runs.provenance_file import ProvenanceFile
+from reprise.runs.rehearsal import rehearse
 from reprise.runs.restored_state import Saved, find_saved
 from reprise.runs.restoring import Restored, restore
-from reprise.runs.results import shapes, write_results
+from reprise.runs.results import write_results
 from reprise.runs.stages import CallbackEvents, RunBeforeTraining, RunInTraining
 from reprise.training.loading import MOST_HELD
 from reprise.training.processes import Processes
@@ -69,10 +72,12 @@ def attempt(
                 seconds = _train(training, restored)
                 reached = finished = _score(training, task)
                 if run.processes.is_first:
-                    _finish(finished, task)
-                    provenance.set_cost(_cost(finished, meter, restored.step, seconds))
-                    for callback in run.callbacks.values():
-                        callback.on_results(finished)
+                    _export(finished, task)
+                    with making(run, run.directory.provenance.name):
+                        provenance.set_cost(_cost(finished, meter, restored.step, seconds))
+                    for name, callback in run.callbacks.items():
+                        with making(run, f"callbacks.{name}"):
+                            callback.on_results(finished)
         except BaseException as stopped_by:
             if run.processes.size > 1 and run.processes.is_first:
                 # torchrun ends all when one of them ends; this one has to record why.
@@ -95,14 +100,16 @@ def _assemble(
     run: RunBeforeTraining, task: Task, provenance: ProvenanceFile, saved: Saved | None, changes: Changes
 ) -> RunInTraining:
     """Return the run with all its parts, at step 0."""
+    shapes = {}
     if run.processes.is_first:
         warn_of_own_draws(task)
+        shapes = rehearse(task)
     are_other = saved is not None and (saved.changed_keys or changes.other_splits)
     provenance.add_parts(
         lambda: {
-            "data": describe_data(task.data)
+            "data": plain_json(describe_data(task.data), "data")
             | {"order_sha256": fingerprint(task.batches("train").order(0)[:MOST_HELD])},
-            "model": describe_model(task.model) | shapes(task),
+            "model": describe_model(task.model) | shapes,
             "usage": task.data.usage,
         },
         known="none" if saved is None else "weights" if are_other else "all",
@@ -155,13 +162,22 @@ def _score(run: RunInTraining, task: Task) -> RunInTraining:
     if run.processes.is_first and run.loop.best is not None:
         best = mend_best(run.directory, run.loop.best.step, task.device)
     run.processes.wait()  # the first one writes the best checkpoint, and all read it
-    results = write_results(task, run.directory, best, run.loop.chosen_from)
+    results = write_results(task, run.directory, best, run.loop.chosen_from, partial(making, run))
     return replace(run, model=task.model, results=results)
 
 
-def _finish(run: RunInTraining, task: Task) -> None:
-    export_model(task.model, task.data, task.model_spec, run.directory.export)
-    _write_formats(task, run.directory.export)
+def _export(run: RunInTraining, task: Task) -> None:
+    with making(run, EXPORT):
+        export_model(task.model, task.data, task.model_spec, run.directory.export)
+    formats = formats_of(task.config.export)
+    if formats and EXPORT not in run.missing:
+        from reprise.runs.export_formats import write_formats
+
+        with making(run, FORMATS):
+            try:
+                write_formats(task.model, task.data, run.directory.export, formats)
+            except ExportFailed as error:
+                raise ExportFailed(f"{error}; scripts/export.py tries again") from error
 
 
 def _cost(run: RunInTraining, meter: CostMeter, first_step: int, seconds: float) -> Mapping[str, object]:
@@ -176,20 +192,6 @@ def _cost(run: RunInTraining, meter: CostMeter, first_step: int, seconds: float)
     return meter.measure(first_step, last - first, seconds, earlier)
 
 
-def _write_formats(task: Task, directory: Path) -> None:
-    """Write the export in the formats asked for; what cannot be written is no reason to lose a run that is trained."""
-    formats = formats_of(task.config.export)
-    if not formats:
-        return
-    from reprise.errors import ExportFailed
-    from reprise.runs.export_formats import write_formats
-
-    try:
-        write_formats(task.model, task.data, directory, formats)
-    except ExportFailed as error:
-        logger.error("export: %s; scripts/export.py tries again", error)
-
-
 def _end(
     run: RunBeforeTraining, started: dict[str, Callback], error: BaseException | None, beginning: Beginning
 ) -> None:
@@ -198,10 +200,14 @@ def _end(
     if ending.outcome == "failed" and not isinstance(error, InputError):
         logger.error("the run failed: %s", error, exc_info=error)
     for name, callback in started.items():
-        with ending.continued(f"callback {name} failed at the end of the run", fails_run=True):
+        is_trained = ending.error is None and run.processes.is_first
+        with (
+            ending.continued(f"callbacks.{name} failed at the end of the run", fails_run=True),
+            making(run, f"callbacks.{name}") if is_trained else nullcontext(),
+        ):
             callback.on_run_end(run, ending.outcome)
     for name, callback in reversed(started.items()):
-        with ending.continued(f"callback {name} failed to close", fails_run=False):
+        with ending.continued(f"callbacks.{name} failed to close", fails_run=False):
             callback.on_close(run, ending.outcome)
     loop = run.loop if isinstance(run, RunInTraining) else None
     if run.processes.is_first and ending.outcome != "refused":
@@ -211,7 +217,13 @@ def _end(
         if ending.error is not None:
             reason = f"{type(ending.error).__name__}: {ending.error}"
         try:
-            end_attempt(run.directory, ending.outcome, hidden_in_text(reason), None if loop is None else loop.step)
+            end_attempt(
+                run.directory,
+                ending.outcome,
+                hidden_in_text(reason),
+                None if loop is None else loop.step,
+                {part: hidden_in_text(f"{type(why).__name__}: {why}") for part, why in run.missing.items()},
+            )
         except OSError as full:
             logger.warning("how the attempt ended cannot be recorded: %s", full)
             ending.keep(full)

@@ -3,14 +3,14 @@
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from reprise.files.atomic_file import write_json
 from reprise.files.differences import Difference
 from reprise.files.json_file import read_object
-from reprise.files.json_values import flattened
+from reprise.files.json_values import flattened, mapping_at
 from reprise.runs.run_directory import RunDirectory, Status
 
 
@@ -49,8 +49,12 @@ def resume_attempt_from(run: RunDirectory, step: int) -> None:
     _write(run, "running", None, attempts)
 
 
-def end_attempt(run: RunDirectory, status: Status, reason: str, step: int | None) -> None:
+def end_attempt(
+    run: RunDirectory, status: Status, reason: str, step: int | None, missing: Mapping[str, str] | None = None
+) -> None:
     """Record how and why the attempt ended; `step` counts optimizer steps.
+
+    `missing`: why parts that follow training could not be made, by their names.
 
     Raises:
         FileNotFoundError: if the record is gone.
@@ -59,11 +63,30 @@ def end_attempt(run: RunDirectory, status: Status, reason: str, step: int | None
     if not attempts:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(run.status))
     attempts[-1].update(ended=_now(), to_step=step, status=status, reason=reason)
-    _write(run, status, reason, attempts)
+    _write(run, status, reason, attempts, missing)
 
 
-def _write(run: RunDirectory, status: Status, reason: str | None, attempts: list[dict[str, Any]]) -> None:
-    write_json(run.status, {"status": status, "reason": reason, "attempts": attempts})
+def missing_parts(run: RunDirectory) -> dict[str, str]:
+    """Return why parts that follow training could not be made, by their names."""
+    return {name: str(reason) for name, reason in mapping_at(run.read_status(), "missing").items()}
+
+
+def record_made(run: RunDirectory, *parts: str) -> None:
+    """Record that these parts of a completed run are not missing any more."""
+    status = run.read_status()
+    missing = {name: reason for name, reason in missing_parts(run).items() if name not in parts}
+    _write(run, status["status"], status["reason"], status["attempts"], missing)
+
+
+def _write(
+    run: RunDirectory,
+    status: Status,
+    reason: str | None,
+    attempts: list[dict[str, Any]],
+    missing: Mapping[str, str] | None = None,
+) -> None:
+    lacking = {"missing": dict(missing)} if missing else {}
+    write_json(run.status, {"status": status, "reason": reason, **lacking, "attempts": attempts})
 
 
 def _now() -> str:

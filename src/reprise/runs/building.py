@@ -16,6 +16,7 @@ from reprise.config.components import callback_targets, data_target, model_targe
 from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build, complete
 from reprise.data import Data, counter_of, on_device
+from reprise.data.plain_facts import with_plain_facts
 from reprise.errors import InputError
 from reprise.metrics import Metric
 from reprise.randomness.addresses import model_seed, seed_globals
@@ -149,9 +150,7 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], proces
         raise InputError(
             f"data._target_: expected a function that returns a reprise.data.Data, got {type(data).__name__}"
         )
-    for split in ("train", "val"):
-        if len(data.splits.get(split, ())) == 0:
-            raise InputError(f"data: the split {split!r} is empty")
+    data = with_plain_facts(data)
     # Initialisation has an address of its own, so that nothing that drew before can shift it.
     seed_globals(model_seed(config.seed))
     model_spec = complete(model_target(values["model"]), data.facts, trusted_packages)

@@ -1,33 +1,47 @@
 """Scores the best checkpoint on the test split, and writes metrics, predictions, baselines and samples."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
-from reprise.data import Batch, on_device
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_json
 from reprise.files.content_hash import content_hash
-from reprise.files.json_values import at, number_at
+from reprise.files.json_file import read_object
+from reprise.files.json_values import at, number_at, text_at
+from reprise.files.plain_json import plain_json
+from reprise.metrics import Metric
 from reprise.models import evaluating
 from reprise.randomness.addresses import generation_seed
 from reprise.runs.building import Task
 from reprise.runs.checkpoint import load_checkpoint
 from reprise.runs.run_directory import RunDirectory
-from reprise.text.suggestions import instead
 from reprise.training.finite_values import finite_scores
-from reprise.training.monitoring import no_items
-from reprise.training.scalars import plain_number, scalar_loss
+
+Making = Callable[[str], AbstractContextManager[None]]
+"""Gives a part of the results, called by its name, a context that may keep what goes wrong there."""
+
+
+def _raising(part: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def score_checkpoint(
-    task: Task, directory: RunDirectory, checkpoint: str, split: str, state: Mapping[str, Any] | None = None
+    task: Task,
+    directory: RunDirectory,
+    checkpoint: str,
+    split: str,
+    state: Mapping[str, Any] | None = None,
+    making: Making = _raising,
 ) -> dict[str, Any]:
     """Load a checkpoint into the task's model, and return what `results/metrics.json` holds about it.
 
     The model is left with those weights, in evaluation mode.
 
     `state`: the content of the checkpoint, if it was read already. Scores that are not finite are left out; of a split
-    without an item to score there are none.
+    without an item to score there are none. They are None if they could not be computed, and `making` allows that.
 
     Raises:
         InputError: if there is no such checkpoint.
@@ -37,8 +51,17 @@ def score_checkpoint(
         state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
     else:
         task.model.load_state_dict(state["model_state_dict"])
+    weights_sha256 = content_hash(state["model_state_dict"])  # now: a model may use what it was given as its own
     task.model.eval()
-    scores = {name: float(score) for name, score in finite_scores(task.evaluate(split), state["step"]).items()}
+    scores: dict[str, float] | None = None
+    # One of several processes cannot go on without the others.
+    with making(f"scores of the {split} split") if task.processes.size == 1 else nullcontext():
+        scores = {name: float(score) for name, score in finite_scores(task.evaluate(split), state["step"]).items()}
+    details: dict[str, Any] = {}
+    for name, metric in task.metrics.items() if scores and task.processes.is_first else ():
+        with making(part := f"metrics.{name}.details"):
+            if found := metric.details():
+                details[name] = plain_json(found, part)
     training = task.config.training
     return {
         "checkpoint": checkpoint,
@@ -52,10 +75,8 @@ def score_checkpoint(
         },
         "metrics": scores,
         "validation_metrics": state["metrics"],
-        "details": {name: details for name, metric in task.metrics.items() if (details := metric.details())}
-        if task.processes.is_first and scores
-        else {},
-        "weights_sha256": content_hash(state["model_state_dict"]),
+        "details": details,
+        "weights_sha256": weights_sha256,
     }
 
 
@@ -68,79 +89,66 @@ def _monitored(state: Mapping[str, Any], checkpoint: str, monitor: str) -> float
 
 
 def write_results(
-    task: Task, directory: RunDirectory, best: Mapping[str, Any] | None = None, chosen_from: int = 0
+    task: Task,
+    directory: RunDirectory,
+    best: Mapping[str, Any] | None = None,
+    chosen_from: int = 0,
+    making: Making = _raising,
 ) -> dict[str, Any]:
     """Score the best checkpoint on the test split, or on `val` where there is none; write it down and return it.
 
     Predictions and metrics are written. The best weights stay in the task's model. Of several processes the first one
     writes, and has the model. `best`: the content of the best checkpoint, if it was read already. `chosen_from`: the
-    step up to which evaluations were no candidates.
+    step up to which evaluations were no candidates. What cannot be made, if `making` allows that, is left out.
     """
     split = "test" if "test" in task.data.splits else "val"
-    results = score_checkpoint(task, directory, "best", split, best)
+    results = score_checkpoint(task, directory, "best", split, best, making)
     if chosen_from:
         results["monitor"]["after_step"] = chosen_from
     task.make_whole()
     if not task.processes.is_first:
         return results
-    for path in directory.plots:
-        path.unlink()  # they may be those of a shorter run
-    metrics = task.metrics.values() if results["metrics"] else ()
-    predictions = [record for metric in metrics for record in metric.predictions()]
-    results["baselines"] = {name: dict(m) for metric in metrics for name, m in metric.baselines().items()}
-    if split == "test":
-        results["baselines"] |= {name: dict(method()) for name, method in task.data.baselines.items()}
+    _remove_results_of_other_weights(directory, results["weights_sha256"])
+    is_scored = results["metrics"] is not None
+    results["metrics"] = results["metrics"] or {}
+    metrics = task.metrics if results["metrics"] else {}  # of a part of the batches there is nothing to tell
+    baselines = results["baselines"] = dict[str, Any]()
+    for name, metric in metrics.items():
+        with making(part := f"metrics.{name}.baselines"):
+            baselines |= plain_json(metric.baselines(), part)
+    for name, method in task.data.baselines.items() if split == "test" else ():
+        with making(part := f"data.baselines: {name}"):
+            baselines[name] = plain_json(method(), part)
     if task.data.generate is not None:
-        with evaluating(task.model) as model:
-            results["samples"] = list(task.data.generate(model, generation_seed(task.config.seed)))
-    write_json(directory.predictions, predictions)
-    write_json(directory.metrics, results)
+        with making(part := "data.generate"), evaluating(task.model) as model:
+            samples = task.data.generate(model, generation_seed(task.config.seed))
+            results["samples"] = plain_json(list(samples), part)
+    if is_scored:
+        with making(directory.predictions.name):
+            _write_predictions(directory.predictions, metrics)
+    with making(directory.metrics.name):
+        write_json(directory.metrics, results)
     return results
 
 
-def shapes(task: Task) -> dict[str, Any]:
-    """Return the shapes of one batch of the validation split and of the logits for it, without the batch dimension.
-
-    It is the first one that has an item to score.
-
-    Raises:
-        InputError: if the metrics of that batch lack what `training.monitor` names, or the split has no item to score.
-    """
-    num_items = 0
-    for host_batch in task.batches("val"):
-        if num_items := task.data.count_items(host_batch):
-            break
-    else:
-        if task.config.training.monitor.startswith("val/"):
-            raise no_items("val", task.config.training.monitor)
-    batch = on_device(host_batch, task.device)
-    with evaluating(task.model) as model, task.autocast():
-        outputs = model(**batch)
-    if num_items:
-        scalar_loss(outputs.loss, task.model)
-        _check_monitor(task, outputs, batch, num_items)
-    return {
-        "input_shapes": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
-        "logits_shape": list(outputs.logits.shape[1:]),
-    }
+def _remove_results_of_other_weights(directory: RunDirectory, weights_sha256: str) -> None:
+    """Remove what a shorter run has left, so that nothing of it stands beside results of these weights."""
+    for path in directory.plots:
+        path.unlink()
+    directory.predictions.unlink(missing_ok=True)
+    try:
+        recorded = text_at(read_object(directory.metrics), "weights_sha256")
+    except InputError:
+        recorded = "damaged"
+    if recorded not in (None, weights_sha256):
+        directory.metrics.unlink()
+        directory.model_card.unlink(missing_ok=True)
+        shutil.rmtree(directory.export, ignore_errors=True)
 
 
-def _check_monitor(task: Task, outputs: Any, batch: Batch, num_items: int) -> None:
-    """Raise an InputError if the monitored metric is not computed: what `names` of a metric promises is checked."""
-    computed = {"train/loss", "val/loss"}
-    for metric in task.metrics.values():
-        metric.reset()
-        try:
-            metric.update(outputs, batch, num_items)
-            scores = metric.compute()
-            computed |= {f"val/{name}" for name in scores}
-            for name, score in scores.items():
-                plain_number(score, f"{name!r}, from {type(metric).__name__}.compute")
-        except InputError:
-            raise
-        except Exception:  # of one batch alone it need not be defined
-            computed |= {f"val/{name}" for name in metric.names}
-        metric.reset()
-    monitor = task.config.training.monitor
-    if monitor not in computed:
-        raise InputError(f"training.monitor: no metric computes {monitor!r}; {instead(monitor, computed)}")
+def _write_predictions(path: Path, metrics: Mapping[str, Metric]) -> None:
+    predictions = [record for metric in metrics.values() for record in metric.predictions()]
+    try:
+        write_json(path, predictions)
+    except (TypeError, ValueError):  # there may be millions of them, and most are plain as they are
+        write_json(path, plain_json(predictions, path.name))

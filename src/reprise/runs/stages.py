@@ -28,6 +28,8 @@ class RunBeforeTraining:
     processes: Processes = ALONE
     stoppable: Stoppable = field(default_factory=Stoppable)
     results: Mapping[str, Any] | None = None
+    missing: dict[str, Exception] = field(default_factory=dict)
+    """What could not be made after training, and why: `reprise.runs.products`."""
 
 
 @dataclass(frozen=True, kw_only=True)

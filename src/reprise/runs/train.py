@@ -14,6 +14,7 @@ from reprise.config.composed import Composed
 from reprise.errors import ConfigError, InputError, Interrupted, Problem
 from reprise.files.disk import translate_disk_errors
 from reprise.runs.attempt import attempt
+from reprise.runs.attempt_record import missing_parts
 from reprise.runs.beginning import Beginning
 from reprise.runs.building import build_callbacks, choose_device, num_microbatches
 from reprise.runs.export import check_packages
@@ -117,7 +118,8 @@ def _execute(
     directory.remove_leftovers()
     is_there = directory.config.exists()
     changes = ExperimentConfig.load(directory.config).differences(config) if is_there else []
-    if directory.read_status().get("status") == "completed" and not changes:
+    missing = missing_parts(directory)
+    if directory.read_status().get("status") == "completed" and not (changes or missing):
         logger.info("%s is complete already; nothing to do", directory.path)
         processes.from_first((directory.path, None, None))
         return

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from reprise.cli.composing import validated
 from reprise.config.composed import Composed
-from reprise.errors import InputError, Interrupted, RunInUse
+from reprise.errors import Incomplete, InputError, Interrupted, RunInUse
 from reprise.runs.run_directory import Status, find_run
 from reprise.runs.sweep_directory import SweepDirectory
 from reprise.tools.sweep.job_record import JobRecord, record_job, run_id_of
@@ -60,6 +60,9 @@ class SweepJob:
             status, reason = "interrupted", str(stopped)
         except InputError as error:
             status, reason = "failed", str(error)
+        except Incomplete as error:  # its figures are those of any other run
+            reason = str(error)
+            logger.error(reason)
         except (Exception, SystemExit) as error:
             status, reason, trace = "failed", f"{type(error).__name__}: {error}", traceback.format_exc()
         finally:

@@ -28,6 +28,8 @@ class Plots(Callback):
                 directory.confusion_matrix,
                 draw_confusion_matrix(labels, list_at(details, "confusion_matrix", "counts")),
             )
+        if not directory.predictions.exists():
+            return
         predictions = json.loads(directory.predictions.read_text(encoding="utf-8"))
         sure = [(p["probability"], p["label"] == p["prediction"]) for p in predictions if "probability" in p]
         _write(directory.reliability, draw_reliability(sure))

@@ -19,7 +19,8 @@ import torch
 
 from reprise.callbacks.progress import Progress
 from reprise.config import ExperimentConfig
-from reprise.errors import InputError, Interrupted
+from reprise.errors import ExportFailed, InputError, Interrupted
+from reprise.files.disk import num_bytes_of
 from reprise.files.json_file import read_object
 from reprise.models import describe_model, evaluating
 from reprise.runs.attempt import attempt
@@ -82,6 +83,10 @@ def preflight(config: ExperimentConfig) -> PreflightFindings:
         try:
             with first_steps.named():
                 run = attempt(start, checked, beginning, first_steps.build)
+                for part, error in run.missing.items():
+                    if not isinstance(error, ExportFailed):  # `_check_export` names the formats
+                        first_steps.stage = part
+                        raise error
                 read_checkpoint(run.directory.last_checkpoint)
                 first_steps.stage = "export: loading it again"
                 _check_export(run, first_steps.task)
@@ -173,12 +178,7 @@ def _estimate(run: RunInTraining, first_steps: FirstSteps, place: Path) -> Estim
     num_periodic = 0 if every_epochs is None else num_epochs // every_epochs
     num_checkpoints = 2 + min(num_periodic, keep or num_periodic)
     exported = sum(path.stat().st_size for path in directory.export.rglob("*") if path.is_file())
-    state = loop.optimizer.state_dict().get("state", {})
-    tensors = [
-        *run.model.state_dict().values(),
-        *(parameter for parameter in run.model.parameters() if parameter.requires_grad),  # its gradient
-        *(value for values in state.values() for value in values.values() if isinstance(value, torch.Tensor)),
-    ]
+    gradients = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
     return Estimate(
         total_steps=loop.total_steps,
         step_seconds=median(first_steps.step_seconds[1:] or first_steps.step_seconds),
@@ -189,7 +189,7 @@ def _estimate(run: RunInTraining, first_steps: FirstSteps, place: Path) -> Estim
         checkpoint_size=size,
         disk=num_checkpoints * size + exported + round(directory.predictions.stat().st_size * share),
         free_disk=shutil.disk_usage(place).free,
-        state=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        state=num_bytes_of([run.model.state_dict(), gradients, loop.optimizer.state_dict()]),
         peak_memory=peak_memory(task.device),
     )
 
