@@ -6,15 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reprise.optimization.fused_if_real import FusedIfReal
 from reprise.optimization.uncompiled import Uncompiled
 from reprise.private_names.torch import fused_adamw_, has_step_hooks
 
 
-class SGD(Uncompiled, torch.optim.SGD):
+class SGD(FusedIfReal, Uncompiled, torch.optim.SGD):
     """`torch.optim.SGD`, the same to the bit."""
 
 
-class AdamW(Uncompiled, torch.optim.AdamW):
+class AdamW(FusedIfReal, Uncompiled, torch.optim.AdamW):
     """`torch.optim.AdamW`, the same to the bit. Where nothing else is asked, it calls its kernel directly."""
 
     _tensors: list[tuple[list[Tensor], ...]] | None = None
@@ -34,6 +35,8 @@ class AdamW(Uncompiled, torch.optim.AdamW):
 
     def divide_gradients(self, divisor: Tensor) -> bool:
         """Have the next step divide all gradients by a tensor without dimensions; return False where it cannot."""
+        if divisor.dtype != torch.float32:  # the kernel reads no other, whatever the gradients are
+            return False
         if self._tensors is None and not all(group["fused"] for group in self.param_groups):
             return False
         self._divisor = divisor

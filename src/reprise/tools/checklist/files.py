@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from reprise.config import ExperimentConfig
 from reprise.errors import CheckFailed, CheckpointError
 from reprise.files.content_hash import content_hash
@@ -40,6 +42,8 @@ class Checkpoint:
     weights_sha256: str
     entries: frozenset[str]
     """sha256 of the content of each entry of the weights."""
+    has_complex: bool
+    """Whether one of them is of complex numbers."""
 
 
 class RunFiles:
@@ -122,6 +126,7 @@ def _read(path: Path) -> Checkpoint:
             first_seed(state["torch_rng_state"]),
             content_hash(weights),
             frozenset(map(content_hash, weights.values())),
+            any(isinstance(value, Tensor) and value.is_complex() for value in weights.values()),
         )
     except FileNotFoundError:
         raise CheckFailed(f"There is no `checkpoints/{path.name}`.") from None

@@ -11,7 +11,7 @@ from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build
 from reprise.errors import CheckFailed, CheckNotApplicable
 from reprise.optimization.schedules import wind
-from reprise.tools.checklist.files import RunFiles, as_code
+from reprise.tools.checklist.files import Checkpoint, RunFiles, as_code
 from reprise.training.cadence import num_steps_per_epoch, num_total_steps
 
 _KNOWN = ("reprise.", "torch.")
@@ -28,7 +28,7 @@ def check_settings(files: RunFiles) -> str:
         -(-files.num_samples("train") // training.batch_size), training.gradient_accumulation
     )
     total = num_total_steps(per_epoch, training.max_epochs, training.max_steps, last.origin)
-    expected = _settings(training, last.settings, total, last.step)
+    expected = _settings(training, last, total)
     for group, found in zip(expected, last.settings, strict=True):
         for name in sorted(group.keys() & found.keys() - {"params"}):
             if not _is_close(group[name], found[name]):
@@ -42,12 +42,21 @@ def check_settings(files: RunFiles) -> str:
     return f"Optimizer and schedule in `last.pt` are set as `config.json` says; the learning rate is {rate:.4g}."
 
 
-def _settings(training: TrainingConfig, groups: Any, total_steps: int, step: int) -> list[dict[str, Any]]:
-    """Return what an optimizer of as many groups is set to after `step` steps; the first group is what is decayed."""
+def _settings(training: TrainingConfig, last: Checkpoint, total_steps: int) -> list[dict[str, Any]]:
+    """Return what an optimizer of as many groups is set to then; the first group is what is decayed."""
+    groups = last.settings
     decays = [group.get("weight_decay", 0.0) for group in groups]
     if len(groups) > 1 or decays != [0.0]:
         decays = [training.weight_decay, *(0.0 for _ in groups[1:])]
-    params = [{"params": [torch.nn.Parameter(torch.zeros(1, 1))], "weight_decay": decay} for decay in decays]
+    # A group with complex parameters has no fused kernel.
+    are_complex = [last.has_complex and group.get("fused") is None for group in groups]
+    params = [
+        {
+            "params": [torch.nn.Parameter(torch.zeros(1, 1, dtype=torch.complex64 if is_complex else None))],
+            "weight_decay": decay,
+        }
+        for decay, is_complex in zip(decays, are_complex, strict=True)
+    ]
     optimizer = build(
         training.optimizer,
         "training.optimizer",
@@ -62,7 +71,7 @@ def _settings(training: TrainingConfig, groups: Any, total_steps: int, step: int
         warmup_steps=training.warmup_steps,
         total_steps=total_steps,
     )
-    wind(schedule, step)
+    wind(schedule, last.step)
     return list(optimizer.param_groups)
 
 
