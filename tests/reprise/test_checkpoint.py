@@ -3,6 +3,7 @@ import dataclasses
 import enum
 import os
 import pathlib
+import random
 import re
 import zipfile
 
@@ -16,7 +17,6 @@ from reprise.config import ExperimentConfig
 from reprise.errors import CheckpointError
 from reprise.files.content_hash import content_hash
 from reprise.optimization.schedules import CosineSchedule
-from reprise.randomness import restore_rng_state
 from reprise.runs.checkpoint import plain, read_checkpoint
 
 CONTRACT = {
@@ -74,21 +74,40 @@ def test_everything_comes_back_and_training_carries_on_to_the_same_bits(tmp_path
         train_one_step(model, optimizer, scheduler)
 
     others = parts(seed=1)
-    restore_rng_state(load_checkpoint(path, *others))
+    load_checkpoint(path, *others)
     for _ in range(3):
         train_one_step(*others)
     for mine, theirs in zip((model, optimizer, scheduler), others, strict=True):
         assert content_hash(plain(mine.state_dict(), "")) == content_hash(plain(theirs.state_dict(), ""))
 
 
-def test_loading_leaves_the_global_random_states_alone(tmp_path):
+def draws() -> list[float]:
+    return [random.random(), float(np.random.rand()), float(torch.rand(()))]
+
+
+def test_loading_restores_the_global_random_states_unless_told_to_leave_them(tmp_path):
     model, optimizer, scheduler = parts()
+    set_seed(3)
     path = save(tmp_path / "last.pt", model, optimizer, scheduler)
+    then = draws()
     set_seed(5)
-    load_checkpoint(path, model, optimizer, scheduler)
-    after = torch.rand(3)
+    now = draws()
+    assert now != then
     set_seed(5)
-    assert torch.equal(torch.rand(3), after)
+    load_checkpoint(path, model, optimizer, scheduler, restore_rng=False)
+    assert draws() == now
+    load_checkpoint(path, model)
+    assert draws() == then
+
+
+def test_loading_what_does_not_fit_leaves_the_global_random_states_alone(tmp_path):
+    path, other = save(tmp_path / "last.pt", *parts()), nn.Linear(1, 1)
+    set_seed(5)
+    now = draws()
+    set_seed(5)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path, other)
+    assert draws() == now
 
 
 def test_saving_changes_nothing(tmp_path):

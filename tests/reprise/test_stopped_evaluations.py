@@ -85,15 +85,14 @@ def leave_what_evaluations_do() -> None:
 
 
 def forget_buffers() -> None:
-    load = reprise.runs.restoring.load_checkpoint
+    load = reprise.runs.restoring.load_state
 
-    def loaded(path: Any, model: Any, *others: Any) -> Any:
-        state = load(path, model, *others)
+    def loaded(state: Any, path: Any, model: Any, *others: Any) -> None:
+        load(state, path, model, *others)
         for buffer in model.observer.buffers():
             buffer.zero_()
-        return state
 
-    reprise.runs.restoring.load_checkpoint = loaded
+    reprise.runs.restoring.load_state = loaded
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from reprise.config.moved import with_current_targets
 from reprise.errors import CheckpointError
 from reprise.files.atomic_file import atomic_file
 from reprise.files.content_hash import content_hash
-from reprise.randomness import capture_rng_state
+from reprise.randomness import capture_rng_state, restore_rng_state
 
 _KEYS = (
     *("epoch", "step", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "metrics", "config"),
@@ -110,16 +110,20 @@ def load_checkpoint(
     optimizer: Stateful | None = None,
     scheduler: Stateful | None = None,
     device: torch.device | str | None = None,
+    *,
+    restore_rng: bool = True,
 ) -> dict[str, Any]:
     """Load a checkpoint into `model`, and into `optimizer` and `scheduler` where given; return all of it.
 
-    The global random states are left alone: `reprise.randomness.restore_rng_state` sets them from what is returned.
+    With `restore_rng` the global random states of Python, NumPy and torch become those of then, too.
 
     Raises:
         CheckpointError: if the file is damaged, or is no checkpoint, or does not fit `model`.
     """
     state = read_checkpoint(path, device)
     load_state(state, path, model, optimizer, scheduler)
+    if restore_rng:
+        restore_rng_state(state)
     return state
 
 

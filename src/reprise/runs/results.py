@@ -48,7 +48,7 @@ def score_checkpoint(
         CheckpointError: if it is damaged or not that of a run.
     """
     if state is None:
-        state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device)
+        state = load_checkpoint(directory.checkpoint(checkpoint), task.model, device=task.device, restore_rng=False)
     else:
         task.model.load_state_dict(state["model_state_dict"])
     weights_sha256 = content_hash(state["model_state_dict"])  # now: a model may use what it was given as its own

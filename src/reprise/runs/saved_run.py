@@ -67,7 +67,7 @@ class SavedRun:
     def model(self, checkpoint: str = "best") -> nn.Module:
         """Return the model in evaluation mode with the weights of a checkpoint: `best`, `last` or `epoch_NNN`."""
         path = self.directory.checkpoint(checkpoint)
-        load_checkpoint(path, self.task.model, device=self.task.device)
+        load_checkpoint(path, self.task.model, device=self.task.device, restore_rng=False)
         return self.task.model.eval()
 
     def example_batch(self, split: str = "test") -> Batch:
