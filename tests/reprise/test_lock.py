@@ -19,6 +19,9 @@ from packaging.utils import canonicalize_name
 from reprise.files.uv_lock import locked_files, without_addresses
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(
+    (ROOT / ".reprise.json").exists(), reason="the locks of a project are its own; scripts/lock --check compares them"
+)
 LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -117,7 +120,6 @@ def test_a_change_of_either_lock_is_noticed(tmp_path: Path) -> None:
     assert checked.stderr.startswith("uv.lock and requirements.lock: not what pyproject.toml resolves to")
 
 
-@pytest.mark.skipif((ROOT / ".reprise.json").exists(), reason="a project commits its lock as uv wrote it")
 def test_uv_lock_names_no_address() -> None:
     lock = committed("uv.lock")
     assert lock == without_addresses(lock)

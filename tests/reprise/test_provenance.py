@@ -1,6 +1,5 @@
 import hashlib
 import json
-import re
 import subprocess
 import sys
 import tomllib
@@ -96,22 +95,33 @@ def test_the_address_of_the_code_holds_no_secrets(remote, kept):
     assert without_credentials(remote) == kept
 
 
-def test_a_package_may_be_locked_in_several_versions_for_several_pythons():
-    lock = (Path(__file__).parents[2] / "requirements.lock").read_text()
-    versions = re.findall(r"^numpy==([^\s;]+)", lock, re.MULTILINE)
-    assert len(versions) > 1
-    assert [_not_as_locked({"numpy": version}) for version in versions] == [{}] * len(versions)
-    assert _not_as_locked({"NumPy": "0.1"}) == {"numpy": [" or ".join(versions), "0.1"]}
-    assert _not_as_locked({"numpy": f"{versions[0]}+cpu"}) == {}
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Return the folder of a project that the code lies in."""
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src" / "reprise" / "runs" / "provenance.py"))
+    lock = "numpy==2.2 ; python_full_version < '3.12' \\\n    --hash=sha256:11\nnumpy==2.4 \\\n    --hash=sha256:22\n"
+    (tmp_path / "requirements.lock").write_text(lock)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "My.Project"\n')
+    return tmp_path
 
 
-def test_a_package_that_the_lock_lacks_is_named_and_what_installs_is_not():
-    assert _not_as_locked({"unheard-of": "1", "Un.heard": "2"}) == {
+def test_a_package_may_be_locked_in_several_versions_for_several_pythons(project):
+    for version in ("2.2", "2.4", "2.4+cpu"):
+        assert _not_as_locked({"numpy": version}) == {}
+    assert _not_as_locked({"NumPy": "0.1"}) == {"numpy": ["2.2 or 2.4", "0.1"]}
+
+
+def test_a_package_that_the_lock_lacks_is_named_and_what_installs_is_not(project):
+    assert _not_as_locked({"unheard-of": "1", "Un.heard": "2", "numpy": "2.4"}) == {
         "unheard-of": ["not locked", "1"],
         "un-heard": ["not locked", "2"],
     }
-    name = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["name"]
-    assert _not_as_locked({"pip": "1", "uv": "1", "wheel": "0", name: "0.1"}) == {}
+    installing = {"pip": "1", "uv": "1", "wheel": "0", "my-project": "0.1"}
+    assert _not_as_locked(installing) == {}
+    (project / "pyproject.toml").unlink()
+    assert _not_as_locked(installing) == {"my-project": ["not locked", "0.1"]}
+    (project / "requirements.lock").unlink()
+    assert _not_as_locked(installing) is None
 
 
 LOCK = """\
@@ -125,8 +135,7 @@ wheels = [{ path = "numpy-2.4.whl", hash = "sha256:11" }]
 """
 
 
-def test_a_lock_that_differs_in_addresses_alone_is_no_change_of_the_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src" / "reprise" / "runs" / "provenance.py"))
+def test_a_lock_that_differs_in_addresses_alone_is_no_change_of_the_code(project, tmp_path):
     for name, text in (("src/reprise/runs/provenance.py", "code"), ("uv.lock", LOCK)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

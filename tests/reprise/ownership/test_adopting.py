@@ -255,6 +255,7 @@ def test_wrong_options_are_refused(root: Path, options: dict[str, object], messa
 
 
 def test_author_is_the_one_of_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GIT_CONFIG_COUNT", raising=False)  # which wins over the files
     git(root, "config", "user.name", "Grace Hopper")
     git(root, "config", "user.email", "grace@example.org")
     adoption = plan_adoption(root, "tumour-lab")
@@ -262,6 +263,7 @@ def test_author_is_the_one_of_git(root: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_author_has_to_be_given_where_git_knows_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GIT_CONFIG_COUNT", raising=False)
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, os.devnull)
     with pytest.raises(InputError, match="--author: not given"):
