@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from resumed_runs import completed, copied, failing, resumed, state, stopped
 
-import reprise.runs.restoring
+import reprise.runs.resuming.restoring
 from reprise.files.json_file import read_object
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import RunDirectory
@@ -96,7 +96,7 @@ def test_without_forgetting_the_other_metric_the_card_refuses_to_state_it(
 ) -> None:
     run = copied(complete, tmp_path)
     if is_taken_out:
-        monkeypatch.setattr(reprise.runs.restoring, "_restore_best", lambda *_: None)
+        monkeypatch.setattr(reprise.runs.resuming.restoring, "_restore_best", lambda *_: None)
     resumed(run, "training.monitor_mode=max")
     assert ("Why it was chosen is not stated" in run.model_card.read_text()) is is_taken_out
     assert bool(failing(run)) is is_taken_out

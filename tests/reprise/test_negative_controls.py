@@ -26,7 +26,7 @@ import reprise.runs.attempt
 import reprise.runs.checkpoint
 import reprise.runs.export
 import reprise.runs.persisters.checkpoints
-import reprise.runs.restoring
+import reprise.runs.resuming.restoring
 import reprise.training.evaluation
 import reprise.training.loading
 import reprise.training.step
@@ -82,7 +82,7 @@ def do_nothing(*_: Any, **__: Any) -> None: ...
 def stream_steps() -> None:
     """Draw in each step from wherever the global generators stand, and do not restore them."""
     reprise.training.step.seed_globals = do_nothing
-    reprise.runs.restoring.restore_rng_state = do_nothing
+    reprise.runs.resuming.restoring.restore_rng_state = do_nothing
 
 
 def stream_augmentation() -> None:
@@ -102,26 +102,26 @@ def stream_order() -> None:
 
 def keep_from_loading(part: str) -> Callable[[], None]:
     def take_out() -> None:
-        load = reprise.runs.restoring.load_state
+        load = reprise.runs.resuming.restoring.load_state
 
         def loaded(state: Any, path: Any, model: Any, optimizer: Any, scheduler: Any) -> None:
             parts = {"optimizer": optimizer, "scheduler": scheduler} | {part: None}
             load(state, path, model, parts["optimizer"], parts["scheduler"])
 
-        reprise.runs.restoring.load_state = loaded
+        reprise.runs.resuming.restoring.load_state = loaded
 
     return take_out
 
 
 def forget_weights() -> None:
-    load = reprise.runs.restoring.load_state
+    load = reprise.runs.resuming.restoring.load_state
 
     def loaded(state: Any, path: Any, model: Any, *others: Any) -> None:
         fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         load(state, path, model, *others)
         model.load_state_dict(fresh)
 
-    reprise.runs.restoring.load_state = loaded
+    reprise.runs.resuming.restoring.load_state = loaded
 
 
 def forget_in_loop(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[], None]:
@@ -197,7 +197,7 @@ def draw_in_user_code() -> None:
 
 def draw_in_user_code_without_restoring() -> None:
     draw_in_user_code()
-    reprise.runs.restoring.restore_rng_state = do_nothing
+    reprise.runs.resuming.restoring.restore_rng_state = do_nothing
 
 
 def keep_purged_steps() -> None:

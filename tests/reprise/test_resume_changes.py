@@ -26,8 +26,8 @@ from resumed_runs import (
 )
 from tiny_runs import compose
 
-import reprise.runs.optimizer_settings
 import reprise.runs.provenance_file
+import reprise.runs.resuming.optimizer_settings
 from reprise.cli.resuming import resume
 from reprise.config import ExperimentConfig
 from reprise.errors import InputError
@@ -328,7 +328,7 @@ def test_without_setting_what_differs_the_checklist_finds_it(
 ) -> None:
     run = copied(at_step_8, tmp_path)
     if is_taken_out:
-        monkeypatch.setattr(reprise.runs.optimizer_settings.Settings, "apply", lambda self: None)
+        monkeypatch.setattr(reprise.runs.resuming.optimizer_settings.Settings, "apply", lambda self: None)
     resumed(run, "training.weight_decay=5.0")
     assert bool([line for line in failing(run) if line.startswith("Config in force: `weight_decay`")]) is is_taken_out
 

@@ -22,7 +22,7 @@ from tiny_runs import compose
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import reprise.models.evaluation_mode
-import reprise.runs.restoring
+import reprise.runs.resuming.restoring
 from reprise.runs.train import train
 
 OBSERVING = (*EVERYTHING, "model._target_=tiny.observing.Observing")
@@ -85,14 +85,14 @@ def leave_what_evaluations_do() -> None:
 
 
 def forget_buffers() -> None:
-    load = reprise.runs.restoring.load_state
+    load = reprise.runs.resuming.restoring.load_state
 
     def loaded(state: Any, path: Any, model: Any, *others: Any) -> None:
         load(state, path, model, *others)
         for buffer in model.observer.buffers():
             buffer.zero_()
 
-    reprise.runs.restoring.load_state = loaded
+    reprise.runs.resuming.restoring.load_state = loaded
 
 
 @pytest.mark.parametrize(

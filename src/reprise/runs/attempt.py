@@ -18,9 +18,7 @@ from reprise.models import describe_model
 from reprise.runs.attempt_record import end_attempt, resume_attempt_from
 from reprise.runs.beginning import Beginning
 from reprise.runs.building import Task, build_task, choose_device, warn_of_own_draws
-from reprise.runs.changes import Changes
 from reprise.runs.cost import CostMeter, num_samples_seen
-from reprise.runs.damaged_checkpoints import mend_best
 from reprise.runs.export import export_model, formats_of
 from reprise.runs.in_force import check_in_force
 from reprise.runs.loop_building import build_loop
@@ -28,9 +26,11 @@ from reprise.runs.nondeterminism import nondeterministic_operations_noted
 from reprise.runs.products import EXPORT, FORMATS, making
 from reprise.runs.provenance_file import ProvenanceFile
 from reprise.runs.rehearsal import rehearse
-from reprise.runs.restored_state import Saved, find_saved
-from reprise.runs.restoring import Restored, restore
 from reprise.runs.results import write_results
+from reprise.runs.resuming.changes import Changes
+from reprise.runs.resuming.damaged_checkpoints import mend_best
+from reprise.runs.resuming.restored_state import Saved, find_saved
+from reprise.runs.resuming.restoring import Restored, restore
 from reprise.runs.stages import CallbackEvents, RunBeforeTraining, RunInTraining
 from reprise.training.loading import MOST_HELD
 from reprise.training.processes import Processes

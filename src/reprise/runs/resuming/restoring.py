@@ -8,12 +8,12 @@ from reprise.config.components import callback_targets
 from reprise.errors import CheckpointError, ConfigError, Problem
 from reprise.files.atomic_file import copy_file
 from reprise.randomness import restore_rng_state
-from reprise.runs.best_evaluation import choose_best
 from reprise.runs.building import Task
 from reprise.runs.checkpoint import load_state
-from reprise.runs.damaged_checkpoints import replace_last
-from reprise.runs.optimizer_settings import Settings
-from reprise.runs.restored_state import Saved
+from reprise.runs.resuming.best_evaluation import choose_best
+from reprise.runs.resuming.damaged_checkpoints import replace_last
+from reprise.runs.resuming.optimizer_settings import Settings
+from reprise.runs.resuming.restored_state import Saved
 from reprise.runs.stages import RunBeforeTraining, RunInTraining
 from reprise.training.monitoring import Best
 

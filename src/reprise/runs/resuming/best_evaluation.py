@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from reprise.runs.damaged_checkpoints import whole_checkpoints
 from reprise.runs.metrics_log import read_metrics
+from reprise.runs.resuming.damaged_checkpoints import whole_checkpoints
 from reprise.runs.run_directory import RunDirectory
 from reprise.training.monitoring import Best, Mode, best_of
 

@@ -13,8 +13,8 @@ from reprise.files.json_values import text_at
 from reprise.models import describe_model
 from reprise.runs.building import Task
 from reprise.runs.provenance import read_provenance
-from reprise.runs.restored_state import Saved
-from reprise.runs.restoring import refusal
+from reprise.runs.resuming.restored_state import Saved
+from reprise.runs.resuming.restoring import refusal
 from reprise.runs.stages import RunBeforeTraining
 from reprise.training.cadence import num_total_steps
 

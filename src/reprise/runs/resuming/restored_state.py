@@ -13,8 +13,8 @@ from reprise.errors import CheckpointError, ConfigError
 from reprise.files.differences import Difference
 from reprise.files.json_values import mapping_at
 from reprise.runs.checkpoint import read_checkpoint
-from reprise.runs.damaged_checkpoints import whole_checkpoints
 from reprise.runs.provenance import read_provenance
+from reprise.runs.resuming.damaged_checkpoints import whole_checkpoints
 from reprise.runs.stages import RunBeforeTraining
 from reprise.training.cadence import Cadence, num_steps_per_epoch, num_total_steps
 

@@ -15,7 +15,7 @@ from reprise.config.schema import TrainingConfig
 from reprise.optimization.schedules import wind
 from reprise.runs.building import Task
 from reprise.runs.loop_building import build_optimizer, build_schedule
-from reprise.runs.restored_state import Saved
+from reprise.runs.resuming.restored_state import Saved
 from reprise.training.loop import Loop
 
 logger = logging.getLogger(__name__)
