@@ -154,10 +154,12 @@ class WithFixedBackbone(WithRandomBackbone):
         nn.init.zeros_(self.backbone.bias)
 
 
-class Lazy(Net):
+class Unreached(Net):
+    """Has a lazy layer that no pass reaches."""
+
     def __init__(self, **sizes: Any) -> None:
         super().__init__()
-        self.head = nn.LazyLinear(NUM_LABELS)
+        self.spare = nn.LazyLinear(NUM_LABELS)
 
 
 class Growing(Net):

@@ -59,6 +59,14 @@ class Layers(nn.Module):
         return ModelOutput(logits, None if labels is None else nn.functional.cross_entropy(logits.float(), labels))
 
 
+class LazyLayers(Layers):
+    """The first layer takes its size from the first batch."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.first = nn.LazyLinear(self.first.out_features)
+
+
 class Unnamed(ClassificationMetrics):
     """A metric that does not say what it keeps."""
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from reprise.config import ExperimentConfig
 from reprise.errors import Interrupted, ProcessLost
+from reprise.files.json_file import read_object
 from reprise.runs.building import Task
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.training.processes import Processes
@@ -53,6 +54,19 @@ def test_four_processes_end_with_the_same_bytes_where_the_sum_is_ordered(tmp_pat
     runs = {num: share(num, config(tmp_path / str(num), **changes)) for num in (1, 2, 4)}
     assert all_done(*runs.values()) == []
     assert [differences(runs[1].facts, runs[num].facts) for num in (2, 4)] == [[], []]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_layers_that_take_their_size_from_a_batch_begin_alike_in_all_processes(tmp_path: Path, parallel: str) -> None:
+    model = {"_target_": "shared_runs.LazyLayers", "name": "layers", "dropout": 0.1}
+    changes = {"model": model, "training__parallel": parallel, "training__max_steps": 3}
+    one, two = (share(num, config(tmp_path / str(num), **changes)) for num in (1, 2))
+    assert all_done(one, two) == []
+    first, second = (read_object(shared.run.provenance)["model"] for shared in (one, two))
+    assert first == second
+    if parallel == "ddp":
+        assert differences(one.facts, two.facts) == []
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.long)])

@@ -29,7 +29,7 @@ REFUSED = {
     part(DATA, "load_odd_description"): r"^data\._target_: its description\.caveats\[0\]\.leaks: .*, got set$",
     part(DATA, "load_empty_test"): r"^data: the split 'test' is empty; leave it out",
     part(DATA, "load_bare_processor"): r"^data\._target_: the processor .* has no `save_pretrained`",
-    part(MODEL, "Lazy"): r"^model\._target_: 'head.weight', 'head.bias': no shape",
+    part(MODEL, "Unreached"): r"^model\._target_: 'spare.weight', 'spare.bias': no shape",
     part(MODEL, "WithBackbone"): r"^model\._target_: a checkpoint of it could not be loaded.*Missing key.*backbone\.w",
     part(MODEL, "WithRandomBackbone"): r"^model\._target_: its state_dict leaves out 'backbone\.weight', 'backbone\.b",
     part(MODEL, "Growing"): r"^model\._target_: a forward pass changes which entries its state has, 'table'",

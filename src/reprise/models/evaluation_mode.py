@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from reprise.files.content_hash import content_hash
 
@@ -27,7 +28,7 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             for module, is_training in modes:
                 module.training = is_training
             for parameter, is_trained in trained:
-                parameter.requires_grad_(is_trained)
+                parameter.requires_grad = is_trained
 
 
 @contextlib.contextmanager
@@ -44,7 +45,7 @@ class ModelState:
     """What passes can change in a model, as it is now: buffers, extra state and, `with_weights`, trained parameters.
 
     Not in it are parameters that are not trained, since a large frozen model cannot be held twice, and attributes that
-    are no buffers. A buffer that does not exist yet is left alone: tables are made when they are first used.
+    are no buffers. What has no shape yet, or does not exist yet, is left alone: tables are made when first used.
     """
 
     def __init__(self, model: nn.Module, *, with_weights: bool = True) -> None:
@@ -52,10 +53,11 @@ class ModelState:
             (module, name, buffer)
             for module in model.modules()
             for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
+            if not is_lazy(buffer)
         ]
         # Some layers rescale their weights in every pass, as `nn.Embedding(max_norm=…)` does. Holding them twice takes
         # no more memory than training does: their gradients are gone between two steps.
-        weights = [parameter for parameter in model.parameters() if parameter.requires_grad] if with_weights else []
+        weights = [w for w in model.parameters() if w.requires_grad and not is_lazy(w)] if with_weights else []
         tensors = {id(tensor): tensor for tensor in [*weights, *(buffer for *_, buffer in self._buffers)]}
         self._contents = [(tensor, _once(tensor).detach().clone()) for tensor in tensors.values()]
         self._extra = [

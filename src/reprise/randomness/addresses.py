@@ -36,9 +36,9 @@ def seed_globals(seed: int) -> None:
         torch.mps.manual_seed(seed)
 
 
-def model_seed(seed: int) -> int:
-    """Return the seed for the initialisation of the model."""
-    return address(seed, "model")
+def model_seed(seed: int, *part: str) -> int:
+    """Return the seed for the initialisation of the model, or of a part that waits for its first batch."""
+    return address(seed, "model", *part)
 
 
 def order_seed(seed: int, epoch: int) -> int:

@@ -15,10 +15,11 @@ from reprise.config import ExperimentConfig
 from reprise.config.components import callback_targets, data_target, model_target
 from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build, complete
-from reprise.data import Data, counter_of, on_device
+from reprise.data import Batch, Data, counter_of, on_device
 from reprise.data.plain_facts import with_plain_facts
 from reprise.errors import InputError
 from reprise.metrics import Metric
+from reprise.models.lazy_parameters import materialize
 from reprise.randomness.addresses import model_seed, seed_globals
 from reprise.training.evaluation import evaluate
 from reprise.training.loading import Batches
@@ -79,11 +80,15 @@ class Task:
             **sharing,
         )
 
+    def first_batch(self) -> Batch:
+        """Return the first of this process's microbatches, on the host."""
+        with contextlib.closing(self.microbatches().stream()) as stream:  # type: ignore[type-var]
+            return next(stream)
+
     def train_once(self, forward: nn.Module) -> None:
         """Run the model in training, as `forward`, over the first of this process's microbatches."""
         forward.train()
-        with contextlib.closing(self.microbatches().stream()) as stream:  # type: ignore[type-var]
-            batch = on_device(next(stream), self.device)
+        batch = on_device(self.first_batch(), self.device)
         with self.autocast():
             loss = forward(**batch).loss
         loss.backward()
@@ -160,16 +165,18 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], proces
     metrics = {
         name: build(spec, f"metrics.{name}", trusted_packages, **data.facts) for name, spec in config.metrics.items()
     }
+    autocast = choose_autocast(device, config.training.precision)
+    task = Task(data, model, metrics, device, autocast, config, model_spec, processes)
+    materialize(model, task.first_batch, config.seed)  # before the model moves: it is initialised where it is built
     # Whole, whatever mode its parts come in: pretrained ones come in evaluation mode.
-    model = model.to(device).train()
+    task.model = model.to(device).train()
     if config.training.compile:
         # Now the compiler has to hear of deterministic kernels as well.
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
         torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=warn_only)
         mode = "reduce-overhead" if config.training.compile == "cuda_graphs" else None
         model.compile(mode=mode)  # in place: the keys of the state stay as they are
-    autocast = choose_autocast(device, config.training.precision)
-    return Task(data, model, metrics, device, autocast, config, model_spec, processes)
+    return task
 
 
 def warn_of_own_draws(task: Task) -> None:

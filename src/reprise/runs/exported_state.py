@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from reprise.errors import InputError
 from reprise.files.atomic_file import write_json
@@ -79,5 +80,6 @@ def load_state(model: nn.Module, directory: Path) -> None:
     for name, kept in ties.items():
         if name in own and kept in state:
             # Exports of version 0.1 have a view of a larger tensor under that one's name: it is a view here, too.
-            state[name] = state[kept] if own[name].shape == state[kept].shape else own[name]
+            is_same = is_lazy(own[name]) or own[name].shape == state[kept].shape
+            state[name] = state[kept] if is_same else own[name]
     model.load_state_dict(state | read_extra_state(directory))

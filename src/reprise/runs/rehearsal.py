@@ -47,7 +47,6 @@ def rehearse(task: Task) -> dict[str, Any]:
     """
     before = capture_rng_state()
     try:
-        _check_parameters(task.model)
         state = _copy_of_state(task.model)
         shapes = _score_one_batch(task)
         _check_restoring(task, state)
@@ -106,15 +105,6 @@ def _rehearse_metric(name: str, metric: Metric, scored: tuple[Any, Mapping[str, 
             logger.info("%s: of one batch, `%s` raises %s: %s", key, method, type(error).__name__, error)
     metric.reset()
     return list(scores)
-
-
-def _check_parameters(model: nn.Module) -> None:
-    lazy = [name for name, value in model.named_parameters() if nn.parameter.is_lazy(value)]
-    if lazy:
-        raise InputError(
-            f"model._target_: {_named(lazy)}: no shape before a first batch, so that it can be neither initialised by "
-            "the seed nor restored; give the layers their sizes"
-        )
 
 
 def _copy_of_state(model: nn.Module) -> dict[str, Any]:
