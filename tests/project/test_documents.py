@@ -35,7 +35,7 @@ def commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
     return [
         one
         for one in found
-        if not any(re.search("[…⇥]|=$|^(data|experiment)=\w*tumours$", argument) for argument in one[1])
+        if not any(re.search(r"[…⇥]|=$|^(data|experiment)=\w*tumours$", argument) for argument in one[1])
     ]
 
 
