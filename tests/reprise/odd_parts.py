@@ -194,6 +194,20 @@ class OneWay(Net):
         return {"seen": 3}
 
 
+class Sparse(Net):
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.register_buffer("graph", torch.eye(3).to_sparse())
+
+
+class Tuples(Net):
+    """Returns loss and logits as models of `transformers` do with `return_dict=False`."""
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> Any:
+        outputs = super().forward(pixel_values, labels)
+        return outputs.loss, outputs.logits
+
+
 class Rounded(Net):
     """Keeps its weights in its state with fewer digits."""
 
@@ -290,6 +304,27 @@ class OddDetails(Mean):
 class BrokenPredictions(Mean):
     def predictions(self) -> list[dict[str, Any]]:
         return [{"index": self.index}]  # type: ignore[attr-defined]
+
+
+class SameName(Mean):
+    """Has the name of a number that another metric computes."""
+
+    names = ("accuracy",)
+
+    def compute(self) -> dict[str, float]:
+        return {"accuracy": 0.5}
+
+
+class OtherLoss(Mean):
+    names = ("loss",)
+
+    def compute(self) -> dict[str, float]:
+        return {"loss": 0.5}
+
+
+class Pairs(Mean):
+    def compute(self) -> Any:
+        return [("mean", 0.5)]
 
 
 class UndefinedDetails(Mean):

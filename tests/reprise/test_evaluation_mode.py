@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_loop import NUM_FEATURES, Net, make_loop, make_split
@@ -104,15 +105,18 @@ def test_a_table_that_is_made_in_the_block_stays() -> None:
     assert model.table.tolist() == [0, 1, 2]
 
 
+_PASSES = 1500
+
+
 class Extra(Net):
     """Counts in Python, and saves the count with its weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Any = None) -> None:
         super().__init__()
-        self.counts = {"passes": 0}
+        self.counts = {_PASSES: 0} if counts is None else counts
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None) -> ModelOutput:
-        self.counts["passes"] += 1
+        self.counts[_PASSES] += 1
         return super().forward(inputs, labels)
 
     def get_extra_state(self) -> Any:
@@ -122,12 +126,13 @@ class Extra(Net):
         self.counts = state
 
 
-def test_extra_state_is_what_it_was() -> None:
-    model = Extra()
+@pytest.mark.parametrize("counts", [{_PASSES: 0}, np.zeros(3000, dtype=int)], ids=["mapping", "array printed in part"])
+def test_extra_state_is_what_it_was(counts: Any) -> None:
+    model = Extra(counts)
     with evaluating(model):
         model(**make_split(3).columns)
-        assert model.counts == {"passes": 1}
-    assert model.counts == {"passes": 0}
+        assert model.counts[_PASSES] == 1
+    assert model.counts[_PASSES] == 0
 
 
 def test_weights_that_a_layer_rescales_in_every_pass_are_what_they_were() -> None:

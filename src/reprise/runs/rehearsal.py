@@ -65,13 +65,23 @@ def _score_one_batch(task: Task) -> dict[str, Any]:
         if monitor.startswith("val/"):
             raise no_items("val", monitor)
     batch = on_device(host_batch, task.device)
+    computed = dict.fromkeys(("train/loss", "val/loss"), "the run itself")
     with evaluating(task.model) as model, task.autocast():
         outputs = model(**batch)
-        computed = {"train/loss", "val/loss"}
+        if not isinstance(getattr(outputs, "logits", None), Tensor) or not hasattr(outputs, "loss"):
+            raise InputError(
+                f"model._target_: expected {type(model).__name__}.forward to return an object with `logits`, a tensor, "
+                f"and `loss`, such as reprise.models.ModelOutput; got {type(outputs).__name__}"
+            )
         if num_items:
             scalar_loss(outputs.loss, model)
         for name, metric in task.metrics.items() if num_items else ():
-            computed |= {f"val/{found}" for found in _rehearse_metric(name, metric, (outputs, batch, num_items))}
+            for found in _rehearse_metric(name, metric, (outputs, batch, num_items)):
+                if (other := computed.setdefault(f"val/{found}", f"metrics.{name}")) != f"metrics.{name}":
+                    raise InputError(
+                        f"metrics.{name}: {found!r} is computed by {other} already, and one of the two numbers would "
+                        "be lost; give it another name"
+                    )
     if num_items and monitor not in computed:
         raise InputError(f"training.monitor: no metric computes {monitor!r}; {instead(monitor, computed)}")
     return {
@@ -90,6 +100,8 @@ def _rehearse_metric(name: str, metric: Metric, scored: tuple[Any, Mapping[str, 
             plain_number(score, f"{found!r}, from {type(metric).__name__}.compute")
     except InputError:
         raise
+    except _MISTAKES as error:
+        raise InputError(f"metrics.{name}: it fails on a batch: {type(error).__name__}: {error}") from error
     except Exception:  # of one batch alone it need not be defined
         metric.reset()
         return list(metric.names)
@@ -108,8 +120,13 @@ def _rehearse_metric(name: str, metric: Metric, scored: tuple[Any, Mapping[str, 
 
 
 def _copy_of_state(model: nn.Module) -> dict[str, Any]:
+    def copy_of(tensor: Tensor, where: str) -> Tensor:
+        if tensor.layout is not torch.strided:
+            raise TypeError(f"{where}: sparse tensors have no form in an export; keep dense ones, or persistent=False")
+        return tensor.detach().clone()
+
     try:
-        copied: dict[str, Any] = plain(model.state_dict(), tensor=lambda tensor, _: tensor.detach().clone())
+        copied: dict[str, Any] = plain(model.state_dict(), tensor=copy_of)
     except TypeError as error:
         raise InputError(f"model._target_: its state cannot be saved: {error}") from error
     return copied
@@ -118,7 +135,7 @@ def _copy_of_state(model: nn.Module) -> dict[str, Any]:
 def _check_restoring(task: Task, state: dict[str, Any]) -> None:
     """Put the state back, and see that it restores what the model computes with."""
     model = task.model
-    if changed := {name for name, _ in _sizes(model.state_dict()).items() ^ _sizes(state).items()}:
+    if changed := {name for name, _ in _sizes(plain(model.state_dict())).items() ^ _sizes(state).items()}:
         raise InputError(
             f"model._target_: a forward pass changes which entries its state has, {_named(sorted(changed))}, so that a "
             "freshly built model cannot load a checkpoint; create them in the constructor, or as buffers with "
