@@ -165,6 +165,7 @@ def test_half_precision_begins_with_a_fresh_scale_and_leaves_none_behind(
         ),
         (["training.optimizer.amsgrad=true"], "training.optimizer.amsgrad: the state in"),
         (["model.hidden_size=32"], "model.hidden_size: the model would have begun with other weights"),
+        (["trusted_packages=[odd_parts]"], "trusted_packages: that of a run has no effect; give --trust PACKAGE"),
         (["seed=1"], "seed: initial weights, splits and the order of samples came from 42"),
         (["data.train_split=0.5"], "data.train_split: other samples are in train and in val"),
         (["training.max_steps=5"], "training.max_steps: 8 steps are done"),
@@ -183,6 +184,22 @@ def test_what_cannot_be_is_one_message_and_the_run_carries_on_as_it_was(
     assert message in refused(run, *overrides)
     resumed(run)
     assert len(run.read_status()["attempts"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "absent", "override"),
+    [
+        ("Adagrad", ["betas"], "training.optimizer.initial_accumulator_value=0.5"),
+        ("Rprop", ["betas", "eps", "fused"], "training.learning_rate=0.5"),
+    ],
+)
+def test_what_an_optimizer_looks_at_in_its_first_step_alone_cannot_be_changed(
+    optimizer: str, absent: list[str], override: str, tmp_path: Path
+) -> None:
+    overrides = [f"training.optimizer._target_=torch.optim.{optimizer}", *(f"~training.optimizer.{n}" for n in absent)]
+    run = stopped(tmp_path, 8, *overrides)
+    key = override.partition("=")[0]
+    assert f"{key}: {optimizer} looks at it in the first step alone, and 8 are done" in refused(run, override)
 
 
 def test_what_cannot_be_built_any_more_leaves_every_byte(

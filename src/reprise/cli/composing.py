@@ -109,7 +109,7 @@ def with_overrides(
     `record`: Hydra's own of the config, in which interpolations still stand.
 
     Raises:
-        ConfigError: with all that is wrong in the result, and for keys that say where the run lies.
+        ConfigError: with all that is wrong in the result, and for keys that cannot be changed.
     """
     values = config.to_dict()
     problems: list[Problem] = []
@@ -126,6 +126,8 @@ def with_overrides(
             problems.append(Problem(override.key_or_group, f"expected KEY=VALUE, got {override.input_line!r}"))
         elif override.key_or_group in ("experiment_name", "run_id", "sweep_id", "output_dir"):
             problems.append(Problem(override.key_or_group, "says where the run lies, and stays as it is"))
+        elif override.key_or_group == "trusted_packages":
+            problems.append(Problem("trusted_packages", "that of a run has no effect; give --trust PACKAGE instead"))
         else:
             section[name] = override.value()
     take_over(record, config.to_dict(), values, {override.key_or_group for override in parsed})

@@ -29,6 +29,11 @@ _OF_STEPS = (
     *("training.reduction", "training.precision", "training.compile", "training.overfit_batches"),
     *("training.on_nonfinite", "deterministic", "num_threads", "model", "data"),
 )
+# What an optimizer puts into its state at its first step, by class, and does not look at afterwards.
+_AT_FIRST_STEP = {
+    "Adagrad": "training.optimizer.initial_accumulator_value",
+    "Rprop": "training.learning_rate",
+}
 _ONLY_NAMES = ("model.name", "model.tokenizer", "data.num_workers")
 # Keys that no part reads but through the argument of a callback, which the config files take from them.
 _CARRIED = {
@@ -93,6 +98,9 @@ class Changes:
                 "training.optimizer._target_",
                 f"the state that was saved is that of {first}, which {second} cannot take",
             )
+        kind = str(config.training.optimizer.get("_target_")).rpartition(".")[2]
+        for key in saved.has_changed(_AT_FIRST_STEP.get(kind, "")):
+            yield Problem(key, f"{kind} looks at it in the first step alone, and {saved.step} are done")
         specs = [(name, spec) for name, spec in config.callbacks.items() if spec is not None]
         for key, (kind, argument) in _CARRIED.items():
             value: Any = config
@@ -138,7 +146,7 @@ class Changes:
             return
         num_epochs, position = divmod(saved.step - cadence.origin, cadence.steps_per_epoch)
         num_done, end = position * old_size, saved.step - position + cadence.steps_per_epoch
-        way_out = f"or let the epoch end first, with training.max_steps={end} and nothing else"
+        way_out = f"let the epoch end first, with training.max_steps={end} and nothing else"
         num_steps, rest = divmod(num_done, size)
         if num_done and "train" in self.other_splits:
             key = ", ".join(saved.has_changed("data")) or "data"
@@ -149,7 +157,7 @@ class Changes:
             keys = ", ".join(saved.has_changed(*_SIZE))
             fits = [n for n in range(1, num_done + 1) if num_done % (n * training.gradient_accumulation) == 0]
             nearest = sorted(sorted(fits, key=lambda n: abs(n - training.batch_size))[:3])
-            advice = f"training.batch_size={' or '.join(map(str, nearest))} fits, " if nearest else ""
+            advice = f"training.batch_size={' or '.join(map(str, nearest))} fits, or " if nearest else ""
             yield Problem(
                 keys,
                 f"{num_done} samples of epoch {num_epochs + 1} are trained on, which is no whole number of steps of "
