@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reprise.data import MASKED
+from reprise.data.labels import outside_of_classes
 from reprise.errors import InputError
 from reprise.randomness.addresses import bootstrap_generator
 
@@ -158,15 +159,10 @@ class ClassificationMetrics(Metric):
 
     def _confusion(self) -> NDArray[np.int64]:
         labels, predicted = torch.cat(self._labels).cpu().long(), torch.cat(self._predicted).cpu()
+        if outside := outside_of_classes(labels, self._num_labels):
+            raise InputError(f"{type(self).__name__}: {outside}. {self._origin}")
         is_counted = labels != MASKED
         labels, predicted = labels[is_counted], predicted[is_counted]
-        outside = labels[(labels < 0) | (labels >= self._num_labels)]
-        if len(outside):
-            raise InputError(
-                f"{type(self).__name__}: {len(outside)} of {len(labels)} labels are outside of the classes 0 to "
-                f"{self._num_labels - 1}, the first of them {int(outside[0])}; {MASKED} leaves a sample out. "
-                f"{self._origin}"
-            )
         cells = torch.bincount(labels * self._num_labels + predicted, minlength=self._num_labels**2)
         return cells.numpy().reshape(self._num_labels, self._num_labels)
 

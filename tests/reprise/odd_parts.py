@@ -98,6 +98,52 @@ def load_broken_test(*, seed: int, **options: Any) -> Data:
     return replace(data, splits={**data.splits, "test": _FailsAtTheEnd(test.columns, augment=lambda batch, _: batch)})
 
 
+class Listed:
+    """Samples by index, so that nobody sees the labels before they are fetched."""
+
+    def __init__(self, split: Any, unknown: int | None = None) -> None:
+        self._split = split
+        if unknown is not None:
+            split.columns["labels"][unknown] = 10
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._split[index]
+
+
+def load_unknown_label(*, split: str, held: bool = True, seed: int, **options: Any) -> Data:
+    """Return images of which one, in the middle of a split, has label 10 of the classes 0 to 9."""
+    data = load_images(seed=seed, **options)
+    splits: Any = {name: TensorSplit(part.columns) for name, part in data.splits.items()}  # type: ignore[attr-defined]
+    middle = len(splits[split]) // 2
+    if not held:
+        splits = {name: Listed(part, middle if name == split else None) for name, part in splits.items()}
+    else:
+        splits[split].columns["labels"][middle] = 10
+    return replace(data, splits=splits)
+
+
+def load_same_names(*, seed: int, **options: Any) -> Data:
+    data = load_images(seed=seed, **options)
+    return replace(data, description=replace(data.description, labels=("same",) * NUM_LABELS))
+
+
+def load_unnumbered(*, seed: int, **options: Any) -> Data:
+    """Nothing says how many classes there are."""
+    data = load_unknown_label(seed=seed, **options)
+    return replace(data, facts={}, description=replace(data.description, labels=()))
+
+
+def load_other_mask(*, seed: int, **options: Any) -> Data:
+    """Has labels of -1 that its own count leaves out."""
+    data = load_images(seed=seed, **options)
+    for one in data.splits.values():
+        one.columns["labels"][0] = -1  # type: ignore[attr-defined]
+    return replace(data, count_items=lambda batch: int((batch["labels"] >= 0).sum()))
+
+
 # Models
 
 
@@ -114,6 +160,56 @@ class Net(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         return pixels
+
+
+class Normed(Net):
+    """Has a batch norm over values of which a sample has one for each channel."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(64)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.norm(pixels)
+        return features
+
+
+class NormedImages(Net):
+    """Has a batch norm over images, of which one is enough."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.norm(pixels.reshape(-1, 1, 8, 8)).flatten(1)
+        return features
+
+
+class OtherMask(Net):
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        logits = self.head(pixel_values.flatten(1))
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels, ignore_index=-1)
+        return ModelOutput(logits, loss)
+
+
+class Embedding(Net):
+    """Looks up a vector for each label, of which there are too few."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.vectors = nn.Embedding(9, 10)
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        logits = self.head(pixel_values.flatten(1))
+        return ModelOutput(logits, None if labels is None else (logits - self.vectors(labels)).square().mean())
+
+
+class HiddenNorm(Net):
+    """Normalises by the batch without a module that says so."""
+
+    def features(self, pixels: Tensor) -> Tensor:
+        return nn.functional.batch_norm(pixels, None, None, training=self.training or len(pixels) > 1)
 
 
 class Weighted(Net):

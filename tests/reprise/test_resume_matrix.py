@@ -25,6 +25,7 @@ CHANGES = {
     "training.warmup_steps": ("9",),
     "training.weight_decay": ("5.0",),
     "training.gradient_clip": ("0.01",),
+    "training.drop_last": ("true",),
     "training.gradient_accumulation": ("1", "3"),
     "training.num_microbatches": ("1",),
     "training.parallel": ("fsdp",),

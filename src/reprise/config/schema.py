@@ -86,6 +86,8 @@ class TrainingConfig:
     """Decoupled; left off norms and biases."""
     gradient_clip: PositiveFloat | None = 1.0
     """Largest L2 norm of all gradients together; null clips nothing."""
+    drop_last: bool = False
+    """Leave out, at the end of each epoch, the samples that do not fill a batch: others in each epoch."""
     gradient_accumulation: PositiveInt = 1
     """Forward passes of one optimizer step; with `batch_size` it says how many samples a step has."""
     num_microbatches: PositiveInt | None = None

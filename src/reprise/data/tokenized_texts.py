@@ -32,15 +32,15 @@ class TextSplit:
     def __init__(self, token_ids: Sequence[Sequence[int]], labels: Sequence[int], padding_id: int) -> None:
         self._offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in token_ids])])  # (N + 1,)
         self._token_ids = np.fromiter((i for ids in token_ids for i in ids), dtype=np.int32, count=self._offsets[-1])
-        self._labels = torch.tensor(labels)  # (N,)
+        self.labels = torch.tensor(labels)  # (N,)
         self._padding_id = padding_id
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> Batch:
         ids = self._token_ids[self._offsets[index] : self._offsets[index + 1]]
-        return {"input_ids": torch.from_numpy(ids).long(), "labels": self._labels[index]}
+        return {"input_ids": torch.from_numpy(ids).long(), "labels": self.labels[index]}
 
     def get_batch(self, indices: NDArray[np.int64], draws: Any) -> Batch:
         """Return `input_ids` and `attention_mask` (B, longest text of the batch), and `labels` (B,)."""
@@ -51,7 +51,7 @@ class TextSplit:
         return {
             "input_ids": torch.from_numpy(ids).long(),
             "attention_mask": torch.from_numpy(is_token).long(),
-            "labels": self._labels[torch.from_numpy(indices)],
+            "labels": self.labels[torch.from_numpy(indices)],
         }
 
 

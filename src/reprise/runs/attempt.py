@@ -19,9 +19,11 @@ from reprise.runs.attempt_record import end_attempt, resume_attempt_from
 from reprise.runs.beginning import Beginning
 from reprise.runs.building import Task, build_task, choose_device, warn_of_own_draws
 from reprise.runs.cost import CostMeter, num_samples_seen
+from reprise.runs.doubts import doubts
 from reprise.runs.export import export_model, formats_of
 from reprise.runs.in_force import check_in_force
 from reprise.runs.loop_building import build_loop
+from reprise.runs.model_errors import explained
 from reprise.runs.nondeterminism import nondeterministic_operations_noted
 from reprise.runs.products import EXPORT, FORMATS, making
 from reprise.runs.provenance_file import ProvenanceFile
@@ -31,6 +33,7 @@ from reprise.runs.resuming.changes import Changes
 from reprise.runs.resuming.damaged_checkpoints import mend_best
 from reprise.runs.resuming.restored_state import Saved, find_saved
 from reprise.runs.resuming.restoring import Restored, restore
+from reprise.runs.run_length import num_samples_of_epoch
 from reprise.runs.stages import CallbackEvents, RunBeforeTraining, RunInTraining
 from reprise.training.loading import MOST_HELD
 from reprise.training.processes import Processes
@@ -74,7 +77,7 @@ def attempt(
                 if run.processes.is_first:
                     _export(finished, task)
                     with making(run, run.directory.provenance.name):
-                        provenance.set_cost(_cost(finished, meter, restored.step, seconds))
+                        provenance.set_cost(_cost(finished, task, meter, restored.step, seconds))
                     for name, callback in run.callbacks.items():
                         with making(run, f"callbacks.{name}"):
                             callback.on_results(finished)
@@ -82,7 +85,7 @@ def attempt(
             if run.processes.size > 1 and run.processes.is_first:
                 # torchrun ends all when one of them ends; this one has to record why.
                 ignore_signals()
-            error = run.processes.explained(stopped_by)
+            error = explained(run.processes.explained(stopped_by), reached)
         _end(reached, started, error, beginning)
     assert isinstance(reached, RunInTraining)
     return reached
@@ -102,6 +105,8 @@ def _assemble(
     """Return the run with all its parts, at step 0."""
     shapes = {}
     if run.processes.is_first:
+        for doubt in doubts(run.config, describe_data(task.data)):
+            logger.warning("%s: %s", *doubt)
         warn_of_own_draws(task)
         shapes = rehearse(task)
     are_other = saved is not None and (saved.changed_keys or changes.other_splits)
@@ -180,10 +185,10 @@ def _export(run: RunInTraining, task: Task) -> None:
                 raise ExportFailed(f"{error}; scripts/export.py tries again") from error
 
 
-def _cost(run: RunInTraining, meter: CostMeter, first_step: int, seconds: float) -> Mapping[str, object]:
-    loop, num_samples = run.loop, len(run.data.splits["train"])
-    training = run.config["training"]
-    size = training["batch_size"] * training["gradient_accumulation"]
+def _cost(run: RunInTraining, task: Task, meter: CostMeter, first_step: int, seconds: float) -> Mapping[str, object]:
+    loop, training = run.loop, task.config.training
+    num_samples = num_samples_of_epoch(training, len(run.data.splits["train"]))
+    size = training.batch_size * training.gradient_accumulation
     first, last = (
         num_samples_seen(step - loop.cadence.origin, num_samples, loop.steps_per_epoch, size)
         for step in (first_step, loop.step)

@@ -16,11 +16,13 @@ from reprise.config.components import callback_targets, data_target, model_targe
 from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build, complete
 from reprise.data import Batch, Data, counter_of, on_device
+from reprise.data.labels import ClassLabels, class_labels
 from reprise.data.plain_facts import with_plain_facts
 from reprise.errors import InputError
 from reprise.metrics import Metric
 from reprise.models.lazy_parameters import materialize
 from reprise.randomness.addresses import model_seed, seed_globals
+from reprise.runs.run_length import num_samples_of_epoch
 from reprise.training.evaluation import evaluate
 from reprise.training.loading import Batches
 from reprise.training.own_draws import draws_for_itself
@@ -44,6 +46,7 @@ class Task:
     model_spec: dict[str, Any]
     """The model's `_target_` with all arguments, those that the data gave too."""
     processes: Processes = ALONE
+    class_labels: ClassLabels | None = None
     is_sharded: bool = False
     """Whether each process has a part of the model only."""
 
@@ -64,6 +67,7 @@ class Task:
             num_per_step=num,
             share=None if processes.size == 1 else processes.share(num),
             origin=origin,
+            num_samples=num_samples_of_epoch(training, len(self.data.splits["train"])),
         )
 
     def _batches(self, split: str, batch_size: int, **sharing: Any) -> Batches:
@@ -84,6 +88,20 @@ class Task:
         """Return the first of this process's microbatches, on the host."""
         with contextlib.closing(self.microbatches().stream()) as stream:  # type: ignore[type-var]
             return next(stream)
+
+    def first_sample(self) -> Batch:
+        """Return a batch of the first sample of training alone."""
+        with contextlib.closing(self._batches("train", 1).stream()) as stream:  # type: ignore[type-var]
+            return next(stream)
+
+    def counter(self, split: str) -> Callable[[Batch], int]:
+        """Return what counts the items in batches of a split.
+
+        Where labels are numbers of classes, it raises an InputError for one that is none, before any loss sees it.
+        """
+        if self.class_labels is None:
+            return counter_of(self.data.splits[split], self.data.count_items)
+        return self.class_labels.counter(split, self.data)
 
     def train_once(self, forward: nn.Module) -> None:
         """Run the model in training, as `forward`, over the first of this process's microbatches."""
@@ -107,7 +125,7 @@ class Task:
             seed=self.config.seed,
             device=self.device,
             autocast=self.autocast,
-            count_items=counter_of(self.data.splits[split], self.data.count_items),
+            count_items=self.counter(split),
             processes=self.processes,
             is_sharded=self.is_sharded,
             should_stop=should_stop,
@@ -159,6 +177,9 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], proces
     # Initialisation has an address of its own, so that nothing that drew before can shift it.
     seed_globals(model_seed(config.seed))
     model_spec = complete(model_target(values["model"]), data.facts, trusted_packages)
+    labels = class_labels(data, model_spec, values["model"])
+    if labels is not None:
+        labels.check_held(data)
     model = build(model_spec, "model", trusted_packages)
     if not isinstance(model, nn.Module):
         raise InputError(f"model._target_: expected a torch.nn.Module, got {type(model).__name__}")
@@ -166,7 +187,7 @@ def build_task(config: ExperimentConfig, trusted_packages: Sequence[str], proces
         name: build(spec, f"metrics.{name}", trusted_packages, **data.facts) for name, spec in config.metrics.items()
     }
     autocast = choose_autocast(device, config.training.precision)
-    task = Task(data, model, metrics, device, autocast, config, model_spec, processes)
+    task = Task(data, model, metrics, device, autocast, config, model_spec, processes, labels)
     materialize(model, task.first_batch, config.seed)  # before the model moves: it is initialised where it is built
     # Whole, whatever mode its parts come in: pretrained ones come in evaluation mode.
     task.model = model.to(device).train()

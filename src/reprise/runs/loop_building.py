@@ -6,11 +6,11 @@ import torch
 
 from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build as build_target
-from reprise.data import counter_of
 from reprise.optimization.parameter_groups import parameter_groups
 from reprise.runs.building import Task
+from reprise.runs.run_length import steps_of_run
 from reprise.training.accumulation import Accumulation
-from reprise.training.cadence import Cadence, num_total_steps
+from reprise.training.cadence import Cadence
 from reprise.training.loop import Events, Loop
 from reprise.training.step import OptimizerStep, Precision, Scheduler
 
@@ -19,7 +19,7 @@ def build_loop(task: Task, events: Events, origin: int = 0) -> Loop:
     """Return the loop that trains the model of `task`, at step 0. `origin`: the step from which epochs are counted."""
     training, processes = task.config.training, task.processes
     batches = task.microbatches(origin)
-    total_steps = num_total_steps(batches.steps_per_epoch, training.max_epochs, training.max_steps, origin)
+    total_steps = steps_of_run(training, len(task.data.splits["train"]), origin)
     spread = None
     if processes.size > 1:
         # These import what a single process has no use for.
@@ -49,7 +49,7 @@ def build_loop(task: Task, events: Events, origin: int = 0) -> Loop:
         ),
         gradient_clip=training.gradient_clip,
         on_nonfinite=training.on_nonfinite,
-        count_items=counter_of(task.data.splits["train"], task.data.count_items),
+        count_items=task.counter("train"),
         accumulation=accumulation,
         processes=processes,
     )

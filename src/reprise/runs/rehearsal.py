@@ -26,6 +26,7 @@ from reprise.randomness import capture_rng_state, restore_rng_state
 from reprise.randomness.addresses import model_seed, seed_globals
 from reprise.runs.building import Task
 from reprise.runs.checkpoint import plain
+from reprise.runs.lone_samples import check_lone_samples
 from reprise.text.suggestions import instead
 from reprise.training.monitoring import no_items
 from reprise.training.scalars import plain_number, scalar_loss
@@ -49,6 +50,7 @@ def rehearse(task: Task) -> dict[str, Any]:
     try:
         state = _copy_of_state(task.model)
         shapes = _score_one_batch(task)
+        check_lone_samples(task)
         _check_restoring(task, state)
         _check_export(task, state)
     finally:
@@ -57,9 +59,9 @@ def rehearse(task: Task) -> dict[str, Any]:
 
 
 def _score_one_batch(task: Task) -> dict[str, Any]:
-    monitor, num_items = task.config.training.monitor, 0
+    monitor, num_items, count_items = task.config.training.monitor, 0, task.counter("val")
     for host_batch in task.batches("val"):  # the first one that has an item to score
-        if num_items := task.data.count_items(host_batch):
+        if num_items := count_items(host_batch):
             break
     else:
         if monitor.startswith("val/"):

@@ -65,7 +65,7 @@ class Batches:
     `purpose` is the part of the address that sets the random draws of this split apart from those of others. `only`:
     the number of batches, from the start of the first epoch, that all batches repeat; an epoch keeps its length. Of
     every `num_per_step` batches of an epoch, `stream` yields those with a number in `share`: other processes have the
-    others. `origin`: the step from which epochs are counted.
+    others. `origin`: the step from which epochs are counted. An epoch has the first `num_samples` of its order, or all.
     """
 
     def __init__(
@@ -83,11 +83,13 @@ class Batches:
         num_per_step: int = 1,
         share: range | None = None,
         origin: int = 0,
+        num_samples: int | None = None,
     ) -> None:
         self._split = split
         self.fetcher = Fetcher(split, collate, seed, purpose)
         self._num_samples = len(split)
-        self._num_batches = -(-self._num_samples // batch_size)
+        self.num_samples = self._num_samples if num_samples is None else num_samples
+        self._num_batches = -(-self.num_samples // batch_size)
         self.batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
@@ -146,7 +148,7 @@ class Batches:
                 order, known_epoch, known = self.order(epoch), epoch, range(0)
             if position not in known:
                 known = range(position, position + num_at_once)
-                indices = order[known.start * self.batch_size : known.stop * self.batch_size]
+                indices = order[known.start * self.batch_size : min(known.stop * self.batch_size, self.num_samples)]
             start = (position - known.start) * self.batch_size
             yield epoch, indices[start : start + self.batch_size]
             number += 1

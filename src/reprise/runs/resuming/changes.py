@@ -27,7 +27,7 @@ _OF_STEPS = (
     *("training.learning_rate", "training.warmup_steps", "training.scheduler", "training.optimizer", *_SIZE),
     *("training.weight_decay", "training.gradient_clip", "training.num_microbatches", "training.parallel"),
     *("training.reduction", "training.precision", "training.compile", "training.overfit_batches"),
-    *("training.on_nonfinite", "deterministic", "num_threads", "model", "data"),
+    *("training.drop_last", "training.on_nonfinite", "deterministic", "num_threads", "model", "data"),
 )
 # What an optimizer puts into its state at its first step, by class, and does not look at afterwards.
 _AT_FIRST_STEP = {
@@ -163,6 +163,9 @@ class Changes:
                 f"{num_done} samples of epoch {num_epochs + 1} are trained on, which is no whole number of steps of "
                 f"{size} samples; {advice}{way_out}",
             )
+        elif num_done and num_steps >= per_epoch:
+            keys = ", ".join(saved.has_changed(*_SIZE, "training.drop_last"))
+            yield Problem(keys, f"all that is left of epoch {num_epochs + 1} is what drop_last leaves out; {way_out}")
         self.origin = saved.step - num_epochs * per_epoch - num_steps
 
     def _length(self, config: ExperimentConfig) -> Iterator[Problem]:

@@ -15,8 +15,9 @@ from reprise.files.json_values import mapping_at
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.provenance import read_provenance
 from reprise.runs.resuming.damaged_checkpoints import whole_checkpoints
+from reprise.runs.run_length import steps_of_epoch
 from reprise.runs.stages import RunBeforeTraining
-from reprise.training.cadence import Cadence, num_steps_per_epoch, num_total_steps
+from reprise.training.cadence import Cadence, num_total_steps
 
 # What neither training nor an evaluation depends on.
 _BESIDE = (
@@ -85,8 +86,7 @@ class Saved:
         training, origin = self.config.training, self.loop_state.get("origin", 0)
         per_epoch = self.loop_state.get("steps_per_epoch")
         if per_epoch is None:  # as in older ones
-            num_batches = -(-self.splits["train"]["num_samples"] // training.batch_size)
-            per_epoch = num_steps_per_epoch(num_batches, training.gradient_accumulation)
+            per_epoch = steps_of_epoch(training, self.splits["train"]["num_samples"])
         total = num_total_steps(per_epoch, training.max_epochs, training.max_steps, origin)
         return Cadence(per_epoch, total, training.eval_every_steps, origin)
 

@@ -10,8 +10,9 @@ from reprise.files.content_hash import content_hash
 from reprise.files.json_values import as_number, at
 from reprise.runs.exported_state import read_extra_state
 from reprise.runs.metrics_log import read_metrics
+from reprise.runs.run_length import steps_of_epoch
 from reprise.tools.checklist.files import RunFiles, named
-from reprise.training.cadence import Cadence, is_every, num_steps_per_epoch
+from reprise.training.cadence import Cadence, is_every
 
 _METRICS_LOG = "reprise.runs.persisters.metrics_writer.MetricsLog"
 
@@ -50,8 +51,7 @@ def check_checkpoints(files: RunFiles) -> str:
 
 def check_metrics(files: RunFiles) -> str:
     training, log_every_steps = files.config.training, _log_every_steps(files.config)
-    num_batches = -(-files.num_samples("train") // training.batch_size)
-    per_epoch = num_steps_per_epoch(num_batches, training.gradient_accumulation)
+    per_epoch = steps_of_epoch(training, files.num_samples("train"))
     end = max(files.whole[0].step, files.last_line.step)
     cadence = Cadence(per_epoch, end, training.eval_every_steps, files.whole[0].origin)
     # What was due before the last change of the config, the present config does not tell.

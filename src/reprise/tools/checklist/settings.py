@@ -11,8 +11,8 @@ from reprise.config.schema import TrainingConfig
 from reprise.config.targets import build
 from reprise.errors import CheckFailed, CheckNotApplicable
 from reprise.optimization.schedules import wind
+from reprise.runs.run_length import steps_of_run
 from reprise.tools.checklist.files import Checkpoint, RunFiles, as_code
-from reprise.training.cadence import num_steps_per_epoch, num_total_steps
 
 _KNOWN = ("reprise.", "torch.")
 """What is here wherever the list is made; a part of the user's own need not be."""
@@ -24,11 +24,8 @@ def check_settings(files: RunFiles) -> str:
     targets = str(training.optimizer.get("_target_")), str(training.scheduler.get("_target_"))
     if not all(target.startswith(_KNOWN) for target in targets):
         raise CheckNotApplicable(f"`{targets[0]}` and `{targets[1]}` are not both of this engine or of torch.")
-    per_epoch = num_steps_per_epoch(
-        -(-files.num_samples("train") // training.batch_size), training.gradient_accumulation
-    )
-    total = num_total_steps(per_epoch, training.max_epochs, training.max_steps, last.origin)
-    expected = _settings(training, last, total)
+    total_steps = steps_of_run(training, files.num_samples("train"), last.origin)
+    expected = _settings(training, last, total_steps)
     for group, found in zip(expected, last.settings, strict=True):
         for name in sorted(group.keys() & found.keys() - {"params"}):
             if not _is_close(group[name], found[name]):

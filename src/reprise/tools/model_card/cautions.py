@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from reprise.files.json_values import at, number_at, text_at
+from reprise.files.json_values import at, mapping_at, number_at, text_at
+from reprise.runs.doubts import doubts
 from reprise.text.markdown import Markdown, code, filled
 from reprise.text.numbers import count, figure, interval, is_higher_better, metric_title, score
 from reprise.tools.model_card.facts import CardFacts
@@ -14,7 +15,9 @@ OVERFIT_RATIO = 1.5
 _MOST_NAMED = 10
 
 CHECKS = (
-    f"an unfinished run, a missing test split, classes with fewer than {SMALL_CLASS} samples, classes that are never "
+    "an unfinished run, a warm-up or an interval that is longer than the run, batches larger than the training split, "
+    "a learning rate that trains nothing or too much, names of classes that are empty or the same, "
+    f"a missing test split, classes with fewer than {SMALL_CLASS} samples, classes that are never "
     f"predicted, a validation loss above {OVERFIT_RATIO} times the training loss, skipped steps, baselines that are as "
     "good, figures that differ between files, uncommitted changes, determinism switched off, and operations without "
     "deterministic kernels"
@@ -31,6 +34,11 @@ def _unfinished(facts: CardFacts) -> Iterator[Markdown]:
     status, reason = text_at(facts.status, "status"), text_at(facts.status, "reason")
     if status in ("interrupted", "failed"):
         yield filled("The run did not finish: it is {}{}.", status, filled(" ({})", reason) if reason else "")
+
+
+def _doubtful(facts: CardFacts) -> Iterator[Markdown]:
+    for setting, why in doubts(facts.config, mapping_at(facts.provenance, "data")):
+        yield filled("{}: {}.", code(setting), why)
 
 
 def _no_test_split(facts: CardFacts) -> Iterator[Markdown]:
@@ -135,6 +143,7 @@ def _first(names: Sequence[Markdown] | Iterator[Markdown]) -> Markdown:
 
 _FINDERS = (
     _unfinished,
+    _doubtful,
     _no_test_split,
     _small_classes,
     _unpredicted,

@@ -19,6 +19,7 @@ import torch
 
 from reprise.callbacks.progress import Progress
 from reprise.config import ExperimentConfig
+from reprise.data import describe_data
 from reprise.errors import ExportFailed, InputError, Interrupted
 from reprise.files.disk import num_bytes_of
 from reprise.files.json_file import read_object
@@ -28,6 +29,7 @@ from reprise.runs.beginning import Beginning
 from reprise.runs.building import Task, build_callbacks, choose_device
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.cost import peak_memory
+from reprise.runs.doubts import doubts
 from reprise.runs.export import check_packages, formats_of, from_pretrained
 from reprise.runs.provenance import collect_provenance
 from reprise.runs.provenance_file import ProvenanceFile
@@ -94,6 +96,7 @@ def preflight(config: ExperimentConfig) -> PreflightFindings:
         except Interrupted as stopped:
             stopped.advice = "The check left nothing behind."
             raise
+        remarks += [f"Warning: {setting}: {why}." for setting, why in doubts(run.config, describe_data(run.data))]
         model = describe_model(run.model)
         findings = PreflightFindings(
             experiment_name=config.experiment_name,

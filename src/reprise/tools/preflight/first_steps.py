@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from traceback import extract_tb
 from typing import Any
 
 from reprise.callbacks import Callback, Run
 from reprise.config import ExperimentConfig
 from reprise.errors import InputError
 from reprise.runs.building import Task, build_task
+from reprise.runs.model_errors import place_of
 from reprise.training.processes import Processes
 
 _SECONDS_OF_STEPS = 1.0
@@ -78,16 +78,15 @@ class FirstSteps(Callback):
         except InputError:
             raise
         except Exception as error:
-            frames = [frame for frame in extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
-            where = f"\n  in {frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-            raise InputError(f"{self.stage} failed with {type(error).__name__}: {error}{where}") from error
+            raise InputError(f"{self.stage} failed with {type(error).__name__}: {error}{place_of(error)}") from error
 
 
 def _num_with_items(task: Task, split: str) -> int:
     """Return the number of samples up to the end of the first batch that has an item to score."""
     num_batches = 1
     if split in ("val", "test"):
-        with_items = (number for number, batch in enumerate(task.batches(split), 1) if task.data.count_items(batch))
+        count_items = task.counter(split)
+        with_items = (number for number, batch in enumerate(task.batches(split), 1) if count_items(batch))
         num_batches = next(with_items, 1)
     return num_batches * task.config.training.batch_size
 
