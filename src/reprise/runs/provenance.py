@@ -25,6 +25,7 @@ from reprise.files.differences import Difference, compare
 from reprise.files.json_file import read_object
 from reprise.files.json_values import mapping_at
 from reprise.files.uv_lock import locked_files
+from reprise.runs.code_files import FOLDERS, code_sha256, tree_of_code
 
 # Environment variables that move bits; of the others nothing is recorded.
 _VARIABLES = (
@@ -131,7 +132,7 @@ def code_patch() -> bytes | None:
         try:
             git("read-tree", "HEAD")
             git("add", "--update", "--", ":/", *_uv_lock_excluded())
-            present = [name for name in ("src", "configs", "scripts") if (Path(root) / name).is_dir()]
+            present = [name for name in FOLDERS if (Path(root) / name).is_dir()]
             git("add", "--", *present)
             return git("diff", "--cached", "--binary", "--full-index", "HEAD") or None
         except (OSError, subprocess.SubprocessError):
@@ -197,7 +198,8 @@ def _code() -> dict[str, Any]:
     root = Path(__file__).parents[1]
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
-        return {"commit": None, "branch": None, "remote": None, "dirty": None}
+        files = code_sha256(tree_of_code())
+        return {"commit": None, "branch": None, "remote": None, "dirty": None, "files_sha256": files}
     return {
         "commit": commit,
         "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),

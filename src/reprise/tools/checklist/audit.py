@@ -9,7 +9,8 @@ from reprise.config import ExperimentConfig
 from reprise.config.components import check_components
 from reprise.errors import CheckFailed, CheckNotApplicable, Different
 from reprise.files.json_file import read_object
-from reprise.files.json_values import text_at
+from reprise.files.json_values import mapping_at, text_at
+from reprise.runs.code_files import code_sha256, tree_of_code
 from reprise.runs.run_directory import RunDirectory, open_run
 from reprise.text.numbers import count
 from reprise.tools.checklist import Check, check_run, judge
@@ -61,7 +62,12 @@ def _at_hand(run: RunDirectory, trusted_packages: Sequence[str]) -> str:
     problems = check_components(values)
     if problems:
         raise CheckFailed(f"The code here cannot build `{problems[0].key}`: {problems[0].message}")
-    commit = text_at(read_object(run.provenance), "code", "commit")
+    code = mapping_at(read_object(run.provenance), "code")
+    commit, files_sha256 = text_at(code, "commit"), text_at(code, "files_sha256")
+    if commit is None and files_sha256 is not None:
+        if code_sha256(tree_of_code()) != files_sha256:
+            raise CheckFailed(f"The code here is another than `{files_sha256[:12]}`, by the hash of its files.")
+        return "It is the code here, by the hash of its files; all parts of the config can be imported."
     clone = find_clone()
     if commit is None or not is_commit_here(clone, commit):
         raise CheckFailed(f"The commit {'' if commit is None else f'`{commit[:12]}` '}is not in this clone.")

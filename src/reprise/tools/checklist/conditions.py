@@ -15,7 +15,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DEBUG_MODES: dict[object, str] = {False: "default", True: "warn", "strict": "error"}
 # Facts of which another value gives other bits, or may; a renamed branch does not.
 _DECIDING = re.compile(
-    r"code\.(reprise|commit|patch_sha256)|environment\.(python|packages\..*)"
+    r"code\.(reprise|commit|patch_sha256|files_sha256)|environment\.(python|packages\..*)"
     r"|hardware\.(machine|cpu|instruction_set|num_threads|device|gpus|cuda|cudnn)"
 )
 
@@ -57,6 +57,9 @@ def check_config(files: RunFiles) -> str:
 def check_code(files: RunFiles) -> str:
     code = mapping_at(files.provenance, "code")
     commit, recorded = text_at(code, "commit"), text_at(code, "patch_sha256")
+    files_sha256 = text_at(code, "files_sha256")
+    if commit is None and files_sha256 is not None and _SHA256.fullmatch(files_sha256):
+        return f"No git history; the code is recorded by the hash of its files, `{files_sha256[:12]}`."
     if commit is None or not _COMMIT.fullmatch(commit):
         raise CheckFailed("No commit is recorded: the code was not in a git repository.")
     if recorded is None and code.get("dirty") is not True:

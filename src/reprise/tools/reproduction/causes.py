@@ -37,6 +37,7 @@ _CAUSES = (
     ("code", r"code", _CODE),
     ("code", r"code\.commit", "commit {change}"),
     ("code", r"code\.patch_sha256", "uncommitted changes with sha256 {change}"),
+    ("code", r"code\.files_sha256", "files of the code with sha256 {change}"),
     ("code", r"code\.reprise", "version of the engine {change}"),
     ("move", r"resumed\.(\d+)\.(.+)", "the run was resumed elsewhere: from step {0} on, {1}"),
     ("train data", r"data\.splits\.(train)\.\w+", "data split `{0}` has another fingerprint"),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.errors import InputError
+from reprise.runs.code_files import FOLDERS, tree_of_code
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -21,11 +22,20 @@ def find_clone() -> Path:
     """
     try:
         root = _git(Path(__file__).parent, "rev-parse", "--show-toplevel")
-    except subprocess.SubprocessError:
+    except (OSError, subprocess.SubprocessError):
         raise InputError(
-            f"{Path(__file__).parent} is in no git clone, which the recorded code could come from"
+            f"{tree_of_code()} is no git clone, which the recorded code could come from; --current-code runs the code "
+            "that lies there"
         ) from None
     return Path(root.decode().rstrip("\n"))
+
+
+def find_tree() -> Path:
+    """Return the root of the clone that this code runs from, or of the tree, if it is no clone."""
+    try:
+        return find_clone()
+    except InputError:
+        return tree_of_code()
 
 
 def is_commit_here(clone: Path, commit: object) -> bool:
@@ -34,7 +44,7 @@ def is_commit_here(clone: Path, commit: object) -> bool:
         return False
     try:
         _git(clone, "cat-file", "-e", f"{commit}^{{commit}}")
-    except subprocess.SubprocessError:
+    except (OSError, subprocess.SubprocessError):
         return False
     return True
 
@@ -85,7 +95,7 @@ def changed_files(clone: Path, commit: str, patch: Path | None) -> list[str]:
         _git(clone, "read-tree", "HEAD", variables=own)
         _git(clone, "add", "--update", variables=own)
         # As for the patch: of the files that git does not track yet, those that are code.
-        present = [name for name in ("src", "configs", "scripts") if (clone / name).is_dir()]
+        present = [name for name in FOLDERS if (clone / name).is_dir()]
         _git(clone, "add", "--", *present, variables=own)
         here = _git(clone, "write-tree", variables=own).decode().strip()
         names = _git(clone, "diff", "--name-only", "-z", recorded, here, variables=own).decode()

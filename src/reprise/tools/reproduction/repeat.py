@@ -21,6 +21,7 @@ from reprise.errors import InputError
 from reprise.files.differences import Difference
 from reprise.files.json_values import at
 from reprise.runs.checkpoint import read_checkpoint
+from reprise.runs.code_files import code_sha256, tree_of_code
 from reprise.runs.metrics_log import last_metrics
 from reprise.runs.provenance import patches_made_in, read_provenance
 from reprise.runs.run_directory import RunDirectory, open_run
@@ -30,6 +31,7 @@ from reprise.tools.reproduction.recorded_code import (
     changed_files,
     checked_out,
     find_clone,
+    find_tree,
     is_commit_here,
     patched_files,
 )
@@ -70,8 +72,10 @@ def reproduce(
     is_prefix = not is_complete or (steps is not None and steps < last_step)
     stop = min(steps or last_step, last_step) if is_prefix else None
 
-    clone = clone or find_clone()
     commit, patch = at(provenance, "code", "commit"), recorded.code_patch if recorded.code_patch.exists() else None
+    by_files = commit is None and at(provenance, "code", "files_sha256") is not None
+    if clone is None:
+        clone = tree_of_code() if by_files else find_tree() if current_code else find_clone()
     unknown = _unknown_code(clone, provenance, patch, current_code)
     code = [] if unknown is None else [Difference("code.unknown", unknown, None)]
     notes = _notes(config, provenance, is_complete, last_step, stop)
@@ -79,7 +83,9 @@ def reproduce(
         # SIGTERM unwinds like SIGINT, so that nothing is left behind.
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         stack.callback(signal.signal, signal.SIGTERM, previous)
-        if current_code:
+        if by_files:
+            root = _tree_with_files(clone, provenance, current_code, notes)
+        elif current_code:
             notes.append(f"the repeat ran the code that lies in {clone}, not the recorded code")
             root = clone
             if is_commit_here(clone, commit):
@@ -109,6 +115,20 @@ def reproduce(
         return judge(recorded, repeat(stop), stop, repeat, code, notes)
 
 
+def _tree_with_files(tree: Path, provenance: Mapping[str, Any], current_code: bool, notes: list[str]) -> Path:
+    """Return `tree` if its code is what the run recorded by the hash of its files, or is to be run in any case."""
+    if code_sha256(tree) == at(provenance, "code", "files_sha256"):
+        notes.append(f"the run had no git history; the code in {tree} is what it recorded, by the hash of its files")
+    elif current_code:
+        notes.append(f"the repeat ran the code that lies in {tree}, not the recorded code")
+    else:
+        raise InputError(
+            f"the run had no git history, and the code in {tree} is not what it recorded, by the hash of its files; "
+            "run scripts/reproduce.py where that code lies, or use --current-code"
+        )
+    return tree
+
+
 def _was_made_in(clone: Path, patch: Path) -> bool:
     known = patches_made_in(clone)
     return known is not None and (known / _sha256(patch)).is_file()
@@ -128,6 +148,8 @@ def _last_step(run: RunDirectory) -> int:
 def _unknown_code(clone: Path, provenance: Mapping[str, Any], patch: Path | None, current_code: bool) -> str | None:
     recorded = provenance.get("code", {})
     commit = recorded.get("commit")
+    if commit is None and (files := recorded.get("files_sha256")) is not None:
+        return None if code_sha256(clone) == files else "the code here is another, by the hash of its files"
     if current_code and commit is None:
         return "the recorded code is not known: the run was started from no git clone"
     if current_code and not is_commit_here(clone, commit):
