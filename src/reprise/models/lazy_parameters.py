@@ -38,14 +38,15 @@ def materialize(model: nn.Module, first_batch: Callable[[], Batch], seed: int) -
         if module not in initial:
             initial[module] = ModelState(module)
 
+    lazy = {name: module for name, module in model.named_modules() if issubclass(type(module), LazyModuleMixin)}
     handles = []
-    for name, module in model.named_modules():
-        if isinstance(module, LazyModuleMixin):
-            # The module initialises itself in a hook of its own, which lies between these two.
-            handles.append(module.register_forward_pre_hook(seeding(name), prepend=True))
-            handles.append(module.register_forward_pre_hook(keep))
+    for name, module in lazy.items():
+        # The module initialises itself in a hook of its own, which lies between these two.
+        handles.append(module.register_forward_pre_hook(seeding(name), prepend=True))
+        handles.append(module.register_forward_pre_hook(keep))
     try:
-        batch = on_device(first_batch(), _device(model))
+        device = next((tensor.device for tensor in _tensors(model).values()), torch.device("cpu"))
+        batch = on_device(first_batch(), device)
         with evaluating(model):
             # In evaluation first: one sample is enough for a batch norm. Some parts are for training alone.
             for mode in (False, True):
@@ -63,11 +64,6 @@ def materialize(model: nn.Module, first_batch: Callable[[], Batch], seed: int) -
             f"model._target_: {', '.join(map(repr, left[:_MOST_NAMED]))}{more}: no shape after a batch of training, "
             "which did not reach it; give the layer its sizes, or leave it out"
         )
-
-
-def _device(model: nn.Module) -> torch.device:
-    """Return where a model has been built."""
-    return next((tensor.device for tensor in _tensors(model).values() if not is_lazy(tensor)), torch.device("cpu"))
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

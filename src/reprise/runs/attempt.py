@@ -38,6 +38,7 @@ from reprise.runs.stages import CallbackEvents, RunBeforeTraining, RunInTraining
 from reprise.training.loading import MOST_HELD
 from reprise.training.processes import Processes
 from reprise.training.signals import ignore_signals, stopped_by_signals
+from reprise.training.unsaved_state import UnsavedState
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def _assemble(
     events = CallbackEvents()
     loop = run.stoppable.saving = build_loop(task, events, changes.origin)
     training = RunInTraining(**vars(run), data=task.data, model=task.model, device=task.device, loop=loop)
-    events.bind(training)
+    events.bind(training, *([UnsavedState()] if run.processes.is_first else []))
     return training
 
 

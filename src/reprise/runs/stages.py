@@ -45,13 +45,13 @@ class RunInTraining(RunBeforeTraining):
 class CallbackEvents:
     """Calls the callbacks that override an event of the loop. The run contains the loop, so `bind` sets it later."""
 
-    def bind(self, run: Run) -> None:
-        """Call the callbacks of `run`; required before the loop runs."""
+    def bind(self, run: Run, *observers: Callback) -> None:
+        """Call the callbacks of `run`, and `observers` after them; required before the loop runs."""
 
         def overriding(event: str) -> list[Any]:
             return [
                 partial(getattr(callback, event), run)
-                for callback in run.callbacks.values()
+                for callback in [*run.callbacks.values(), *observers]
                 if getattr(type(callback), event) is not getattr(Callback, event)
             ]
 

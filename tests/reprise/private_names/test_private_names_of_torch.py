@@ -11,6 +11,7 @@ from reprise.private_names.torch import (
     foreach_norm,
     fused_adamw_,
     has_step_hooks,
+    unsaved_buffers,
 )
 
 
@@ -62,3 +63,11 @@ def test_every_batch_norm_has_the_class_of_batch_norms_alone() -> None:
     assert all(isinstance(norm, BatchNorm) for norm in (nn.BatchNorm1d(1), nn.BatchNorm3d(1), nn.SyncBatchNorm(1)))
     assert not isinstance(nn.InstanceNorm1d(1), BatchNorm)
     assert isinstance(nn.InstanceNorm1d(1), NormBase)
+
+
+def test_buffers_that_no_state_dict_holds_are_known() -> None:
+    module = nn.BatchNorm1d(2)
+    module.register_buffer("table", torch.zeros(1), persistent=False)
+    module.inner = nn.Module()
+    module.inner.register_buffer("other", torch.zeros(1), persistent=False)
+    assert unsaved_buffers(module) == ["table"]
