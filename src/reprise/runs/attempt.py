@@ -2,24 +2,23 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from reprise.callbacks import Callback, Outcome
+from reprise.callbacks import Callback
 from reprise.config import ExperimentConfig
-from reprise.config.secrets import hidden_in_text
 from reprise.data import describe_data, fingerprint
-from reprise.errors import ExportFailed, InputError, Interrupted, ProcessLost
+from reprise.errors import ExportFailed, Interrupted
 from reprise.files.disk import translate_disk_errors
 from reprise.files.plain_json import plain_json
 from reprise.models import describe_model
-from reprise.runs.attempt_record import end_attempt, resume_attempt_from
+from reprise.runs.attempt_record import resume_attempt_from
 from reprise.runs.beginning import Beginning
 from reprise.runs.building import Task, build_task, choose_device, warn_of_own_draws
 from reprise.runs.cost import CostMeter, num_samples_seen
 from reprise.runs.doubts import doubts
+from reprise.runs.ending import end
 from reprise.runs.export import export_model, formats_of
 from reprise.runs.in_force import check_in_force
 from reprise.runs.loop_building import build_loop
@@ -87,7 +86,7 @@ def attempt(
                 # torchrun ends all when one of them ends; this one has to record why.
                 ignore_signals()
             error = explained(run.processes.explained(stopped_by), reached)
-        _end(reached, started, error, beginning)
+        end(reached, started, error, beginning)
     assert isinstance(reached, RunInTraining)
     return reached
 
@@ -196,76 +195,3 @@ def _cost(run: RunInTraining, task: Task, meter: CostMeter, first_step: int, sec
     )
     earlier = run.directory.read_status()["attempts"][:-1]
     return meter.measure(first_step, last - first, seconds, earlier)
-
-
-def _end(
-    run: RunBeforeTraining, started: dict[str, Callback], error: BaseException | None, beginning: Beginning
-) -> None:
-    """Call the callbacks at the end of the attempt, record how it ended, and raise what stopped it, if anything did."""
-    ending = _Ending(error, isinstance(error, InputError) and not beginning.is_done)
-    if ending.outcome == "failed" and not isinstance(error, InputError):
-        logger.error("the run failed: %s", error, exc_info=error)
-    for name, callback in started.items():
-        is_trained = ending.error is None and run.processes.is_first
-        with (
-            ending.continued(f"callbacks.{name} failed at the end of the run", fails_run=True),
-            making(run, f"callbacks.{name}") if is_trained else nullcontext(),
-        ):
-            callback.on_run_end(run, ending.outcome)
-    for name, callback in reversed(started.items()):
-        with ending.continued(f"callbacks.{name} failed to close", fails_run=False):
-            callback.on_close(run, ending.outcome)
-    loop = run.loop if isinstance(run, RunInTraining) else None
-    if run.processes.is_first and ending.outcome != "refused":
-        if not beginning.is_done:
-            beginning.carry_out(with_changes=False)
-        reason = loop.stop_reason or f"{loop.step} steps done" if loop is not None else ""
-        if ending.error is not None:
-            reason = f"{type(ending.error).__name__}: {ending.error}"
-        try:
-            end_attempt(
-                run.directory,
-                ending.outcome,
-                hidden_in_text(reason),
-                None if loop is None else loop.step,
-                {part: hidden_in_text(f"{type(why).__name__}: {why}") for part, why in run.missing.items()},
-            )
-        except OSError as full:
-            logger.warning("how the attempt ended cannot be recorded: %s", full)
-            ending.keep(full)
-    if isinstance(ending.error, Interrupted) and loop is not None and loop.interruption is not None:
-        run.processes.wait()  # torchrun ends all when the first of them ends, and it may still be writing
-    if ending.error is not None:
-        raise ending.error
-
-
-class _Ending:
-    """How an attempt ends: by the first error, if there is one."""
-
-    def __init__(self, error: BaseException | None, is_refusal: bool) -> None:
-        self.error = error
-        self._is_refusal = is_refusal
-
-    @property
-    def outcome(self) -> Outcome:
-        if self._is_refusal:
-            return "refused"
-        if self.error is None:
-            return "completed"
-        return "interrupted" if isinstance(self.error, KeyboardInterrupt | ProcessLost) else "failed"
-
-    def keep(self, error: BaseException) -> None:
-        if self.error is None:
-            self.error = error
-
-    @contextmanager
-    def continued(self, message: str, *, fails_run: bool) -> Iterator[None]:
-        """Log what is raised inside the block and go on; a signal, or any error if it `fails_run`, is how it ends."""
-        try:
-            yield
-        except KeyboardInterrupt as stopped_by:
-            self.keep(stopped_by)
-        except Exception as raised:
-            logger.exception(message)
-            if fails_run:
-                self.keep(raised)

@@ -200,7 +200,7 @@ def _estimate(run: RunInTraining, first_steps: FirstSteps, place: Path) -> Estim
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Keep the run's own messages off the console, but for warnings; what fails is said once, by who asked."""
-    levels = {"reprise": logging.WARNING, "reprise.runs.attempt": logging.CRITICAL}
+    levels = {"reprise": logging.WARNING, "reprise.runs.ending": logging.CRITICAL}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
