@@ -4,13 +4,14 @@ The ordinary suite stops a few evaluations; `pytest -m long tests/reprise/test_s
 random modules of random batches of any evaluation, half of them with SIGKILL, the others with each of the signals.
 """
 
+import contextlib
 import functools
 import itertools
 import multiprocessing
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import pytest
 import torch
 from harness import EVERYTHING, Trial, differences, torn_files, weights
 from tiny_runs import compose
+from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-import reprise.models.evaluation_mode
 import reprise.runs.resuming.restoring
+import reprise.training.evaluation
 from reprise.runs.train import train
 
 OBSERVING = (*EVERYTHING, "model._target_=tiny.observing.Observing")
@@ -80,8 +82,14 @@ def test_run_stopped_within_an_evaluation_ends_with_the_same_bytes(seed: int, tm
     assert outcome_of_stop(SIGNALS[seed % len(SIGNALS)], at, tmp_path) == []
 
 
+@contextlib.contextmanager
+def leaving_traces(model: nn.Module) -> Iterator[nn.Module]:
+    with torch.no_grad():
+        yield model.eval()
+
+
 def leave_what_evaluations_do() -> None:
-    reprise.models.evaluation_mode.ModelState.put_back = do_nothing  # type: ignore[method-assign]
+    reprise.training.evaluation.evaluating = leaving_traces  # type: ignore[attr-defined]
 
 
 def forget_buffers() -> None:
@@ -110,7 +118,7 @@ def test_cadence_of_evaluations_moves_no_weights_and_no_buffers(
     is_taken_out: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_taken_out:
-        monkeypatch.setattr(reprise.models.evaluation_mode.ModelState, "put_back", do_nothing)
+        monkeypatch.setattr(reprise.training.evaluation, "evaluating", leaving_traces)
     cadences = ("null", "1")
     overrides = (*OBSERVING, f"output_dir={tmp_path}", "callbacks.early_stopping.patience=100")
     runs = [train(compose(*overrides, f"training.eval_every_steps={cadence}")) for cadence in cadences]
