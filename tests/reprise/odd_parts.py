@@ -267,6 +267,21 @@ class Growing(Net):
         return pixels * self.table
 
 
+class Resizing(Net):
+    """Gives a buffer its size in the first forward pass, as some observers for quantization do."""
+
+    low: Tensor
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(0))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        if not len(self.low):
+            self.low.resize_(64).zero_()
+        return pixels - self.low
+
+
 @functools.wraps(build_bert)
 def build_bert_with_more(**sizes: Any) -> nn.Module:
     """Return a model of transformers with a layer that its class does not know."""

@@ -49,7 +49,7 @@ def rehearse(task: Task) -> dict[str, Any]:
     before = capture_rng_state()
     try:
         state = _copy_of_state(task.model)
-        shapes = _score_one_batch(task)
+        shapes = _score_one_batch(task, state)
         check_lone_samples(task)
         _check_restoring(task, state)
         _check_export(task, state)
@@ -58,7 +58,7 @@ def rehearse(task: Task) -> dict[str, Any]:
     return shapes
 
 
-def _score_one_batch(task: Task) -> dict[str, Any]:
+def _score_one_batch(task: Task, state: Mapping[str, Any]) -> dict[str, Any]:
     monitor, num_items, count_items = task.config.training.monitor, 0, task.counter("val")
     for host_batch in task.batches("val"):  # the first one that has an item to score
         if num_items := count_items(host_batch):
@@ -70,6 +70,7 @@ def _score_one_batch(task: Task) -> dict[str, Any]:
     computed = dict.fromkeys(("train/loss", "val/loss"), "the run itself")
     with evaluating(task.model) as model, task.autocast():
         outputs = model(**batch)
+        _check_entries(model, state)
         if not isinstance(getattr(outputs, "logits", None), Tensor) or not hasattr(outputs, "loss"):
             raise InputError(
                 f"model._target_: expected {type(model).__name__}.forward to return an object with `logits`, a tensor, "
@@ -90,6 +91,16 @@ def _score_one_batch(task: Task) -> dict[str, Any]:
         "input_shapes": {name: list(tensor.shape[1:]) for name, tensor in batch.items() if name != "labels"},
         "logits_shape": list(outputs.logits.shape[1:]),
     }
+
+
+def _check_entries(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """See whether the state still has the entries and sizes of before a forward pass."""
+    if changed := {name for name, _ in _sizes(plain(model.state_dict())).items() ^ _sizes(state).items()}:
+        raise InputError(
+            f"model._target_: a forward pass changes which entries its state has, or their sizes, "
+            f"{_named(sorted(changed))}, so that a freshly built model cannot load a checkpoint; create them in the "
+            "constructor, or as buffers with persistent=False"
+        )
 
 
 def _rehearse_metric(name: str, metric: Metric, scored: tuple[Any, Mapping[str, Tensor], int]) -> list[str]:
@@ -137,12 +148,6 @@ def _copy_of_state(model: nn.Module) -> dict[str, Any]:
 def _check_restoring(task: Task, state: dict[str, Any]) -> None:
     """Put the state back, and see that it restores what the model computes with."""
     model = task.model
-    if changed := {name for name, _ in _sizes(plain(model.state_dict())).items() ^ _sizes(state).items()}:
-        raise InputError(
-            f"model._target_: a forward pass changes which entries its state has, {_named(sorted(changed))}, so that a "
-            "freshly built model cannot load a checkpoint; create them in the constructor, or as buffers with "
-            "persistent=False"
-        )
     own = {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]}
     # Most entries of a state are the tensors themselves; what stands in it in another form might lose digits.
     kept = {n: value.clone() for n, value in own.items() if n in state and not _are_equal(value, state[n])}
