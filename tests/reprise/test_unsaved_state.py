@@ -9,12 +9,14 @@ import pytest
 import torch
 from resumed_runs import completed, resumed, stopped
 from tiny.forgetful import Forgetful, SavesItself
+from tiny_runs import TINY, compose
 from torch import Tensor, nn
 
 from reprise.files.content_hash import content_hash
 from reprise.models import evaluating
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.run_directory import RunDirectory
+from reprise.tools.preflight import preflight
 from reprise.training.unsaved_state import UnsavedState
 
 TENSOR, GENERATOR = "scale.seen", "tiny.forgetful.Scale (scale)"
@@ -70,6 +72,13 @@ def test_a_table_that_grows_and_a_buffer_that_stays_are_not_named(caplog: pytest
 
     after_an_epoch(Tables(), torch.ones(5, 64))
     assert warned(caplog) == []
+
+
+def test_preflight_names_it_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    overrides = ("model._target_=tiny.forgetful.Forgetful", "+model.way=buffer", f"output_dir={tmp_path / 'outputs'}")
+    preflight(compose(*TINY, *overrides).config)
+    (message,) = warned(caplog)
+    assert TENSOR in message
 
 
 def weights(run: RunDirectory) -> str:
