@@ -47,6 +47,10 @@ def load_few_names(*, seed: int, **options: Any) -> Data:
     return _with_facts(seed, options, label_names=["one", "two"])
 
 
+def load_mapped_names(*, seed: int, **options: Any) -> Data:
+    return _with_facts(seed, options, label_names={number: f"class {number}" for number in range(NUM_LABELS)})
+
+
 def load_few_labels(*, seed: int, **options: Any) -> Data:
     data = load_images(seed=seed, **options)
     return replace(data, description=replace(data.description, labels=("one", "two")))

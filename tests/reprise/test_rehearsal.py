@@ -25,6 +25,7 @@ from reprise.training.loop import Loop
 DATA, MODEL = "data", "model"
 REFUSED = {
     part(DATA, "load_few_names"): r"^data\._target_: expected a name for each of the 10 classes .*got 2 in the fact",
+    part(DATA, "load_mapped_names"): r"^data\._target_: expected the fact `label_names` to be a list, in the order",
     part(DATA, "load_few_labels"): r"^data\._target_: expected a name for each of the 10 classes .*got 2 in the desc",
     part(DATA, "load_odd_description"): r"^data\._target_: its description\.caveats\[0\]\.leaks: .*, got set$",
     part(DATA, "load_empty_test"): r"^data: the split 'test' is empty; leave it out",

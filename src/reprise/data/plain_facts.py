@@ -1,5 +1,6 @@
 """Checks the `Data` that a user's function returned, and makes plain values of its facts and names."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +16,15 @@ def with_plain_facts(data: Data) -> Data:
     """Return `data` with NumPy's scalars, and tensors and arrays without dimensions, as Python's; names as texts.
 
     Raises:
-        InputError: if a split that runs read is empty, or there are fewer names than classes.
+        InputError: if a split that runs read is empty, or classes lack a name.
     """
     for split in ("train", "val", *(["test"] if "test" in data.splits else [])):
         if len(data.splits.get(split, ())) == 0:
             way_out = "; leave it out, and `val` is scored at the end" if split == "test" else ""
             raise InputError(f"data: the split {split!r} is empty{way_out}")
     facts = {name: _plain(value) for name, value in data.facts.items()}
+    if isinstance(facts.get("label_names"), Mapping):  # a metric would take the numbers for the names
+        raise InputError("data._target_: expected the fact `label_names` to be a list, in the order of the classes")
     if isinstance(facts.get("label_names"), list | tuple | np.ndarray):
         facts["label_names"] = [str(name) for name in _plain(list(facts["label_names"]))]
     labels = tuple(str(name) for name in _plain(list(data.description.labels or ())))
