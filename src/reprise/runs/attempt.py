@@ -17,7 +17,7 @@ from reprise.runs.attempt_record import resume_attempt_from
 from reprise.runs.beginning import Beginning
 from reprise.runs.building import Task, build_task, choose_device, warn_of_own_draws
 from reprise.runs.cost import CostMeter, num_samples_seen
-from reprise.runs.doubts import doubts
+from reprise.runs.doubts import warn_of_doubts
 from reprise.runs.ending import end
 from reprise.runs.export import export_model, formats_of
 from reprise.runs.in_force import check_in_force
@@ -105,8 +105,7 @@ def _assemble(
     """Return the run with all its parts, at step 0."""
     shapes = {}
     if run.processes.is_first:
-        for doubt in doubts(run.config, describe_data(task.data)):
-            logger.warning("%s: %s", *doubt)
+        warn_of_doubts(run.config, describe_data(task.data))
         warn_of_own_draws(task)
         shapes = rehearse(task)
     are_other = saved is not None and (saved.changed_keys or changes.other_splits)

@@ -3,6 +3,7 @@
 So what is warned of before training also stands in the model card, which is written from the files of the run.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ LEAST_RATE = 1e-8
 GREATEST_RATE, GREATEST_RATE_OF_ADAM = 100.0, 1.0
 """The optimizers of the Adam family change each weight by about the learning rate in each step."""
 _MOST_NAMED = 5
+
+
+logger = logging.getLogger(__name__)
 
 
 class Doubt(NamedTuple):
@@ -40,6 +44,12 @@ def doubts(config: Mapping[str, Any], data: Mapping[str, Any]) -> list[Doubt]:
     if num_samples:
         found = [*_length(training, int(num_samples)), *_size(training, int(num_samples)), *found]
     return [*_rate(training), *found]
+
+
+def warn_of_doubts(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Log one line for each."""
+    for doubt in doubts(config, data):
+        logger.warning("%s: %s", *doubt)
 
 
 def _length(training: TrainingConfig, num_samples: int) -> Iterator[Doubt]:

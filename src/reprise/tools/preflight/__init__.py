@@ -200,7 +200,8 @@ def _estimate(run: RunInTraining, first_steps: FirstSteps, place: Path) -> Estim
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Keep the run's own messages off the console, but for warnings; what fails is said once, by who asked."""
-    levels = {"reprise": logging.WARNING, "reprise.runs.ending": logging.CRITICAL}
+    said = dict.fromkeys(("reprise.runs.doubts", "reprise.runs.ending"), logging.CRITICAL)
+    levels = {"reprise": logging.WARNING, **said}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
