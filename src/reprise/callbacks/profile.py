@@ -39,6 +39,7 @@ class Profile(Callback):
             on_trace_ready=self._write,
             record_shapes=True,
             profile_memory=True,
+            acc_events=True,  # there is one cycle alone; torch 2.11 warns of what others would lose
         )
         self._profiler.start()
 
