@@ -28,7 +28,9 @@ def test_every_file_of_the_users_half_is_named_and_every_named_file_exists() -> 
     assert {path for path in named if not (REPOSITORY / path).exists()} == set()
 
 
-@pytest.mark.parametrize("example", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "example", [pytest.param(name, marks=[pytest.mark.long] * (name != "digits")) for name in EXPERIMENTS]
+)
 def test_example_that_is_kept_alone_still_composes_and_imports(example: str, tmp_path: Path) -> None:
     root = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--depth=1", REPOSITORY.as_uri(), str(root)], check=True)

@@ -120,6 +120,7 @@ def test_the_values_of_the_page_to_read_first_are_the_defaults_of_the_schema() -
         assert values[key] == schema[key], key
 
 
+@pytest.mark.long
 def test_sweep_leaves_one_complete_run_for_each_job(tmp_path: Path) -> None:
     said = call("-m", "experiment=base", "seed=1,2", "training.max_epochs=1", f"output_dir={tmp_path}")
     runs = [path.parent for path in (tmp_path / "experiments" / "base").glob("*/config.json")]
