@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.errors import InputError
+from reprise.files.uv_lock import locked_files
 from reprise.runs.code_files import FOLDERS, tree_of_code
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -98,8 +99,15 @@ def changed_files(clone: Path, commit: str, patch: Path | None) -> list[str]:
         present = [name for name in FOLDERS if (clone / name).is_dir()]
         _git(clone, "add", "--", *present, variables=own)
         here = _git(clone, "write-tree", variables=own).decode().strip()
-        names = _git(clone, "diff", "--name-only", "-z", recorded, here, variables=own).decode()
-    return [name for name in names.split("\0") if name]
+        names = _git(clone, "diff", "--name-only", "-z", recorded, here, variables=own).decode().split("\0")[:-1]
+        if "uv.lock" in names:
+            try:
+                locks = [_git(clone, "show", f"{tree}:uv.lock", variables=own).decode() for tree in (recorded, here)]
+            except subprocess.CalledProcessError:  # only one of them has it
+                return names
+            if locked_files(locks[0]) == locked_files(locks[1]):  # uv fills addresses in
+                names.remove("uv.lock")
+    return names
 
 
 def patched_files(clone: Path, patch: Path) -> list[str]:
