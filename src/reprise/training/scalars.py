@@ -54,7 +54,12 @@ def scalars_to_log(metrics: Mapping[str, Any]) -> dict[str, float | Tensor]:
     """
     found: dict[str, float | Tensor] = {}
     for name, value in metrics.items():
-        if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        # What a step logs comes as it is to be, and naming a caller takes longer than all else.
+        if type(value) is float or (
+            type(value) is Tensor and not (value.ndim or value.requires_grad or value.is_complex())
+        ):
+            found[name] = value
+        elif isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
             found[name] = value.detach().reshape(())
         else:
             found[name] = plain_number(value, f"{name!r}, which {_caller()} logs")
