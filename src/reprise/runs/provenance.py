@@ -211,14 +211,21 @@ def _code() -> dict[str, Any]:
 def _uv_lock_excluded() -> list[str]:
     """Return what excludes `uv.lock` from a git command; nothing if other packages are locked in it than committed."""
     lock = Path(__file__).parents[3] / "uv.lock"
-    committed = _git(lock.parent, "show", "HEAD:./uv.lock")
-    if committed is not None:  # uv fills addresses in
+    blob = _git(lock.parent, "rev-parse", "--verify", "--quiet", "HEAD:./uv.lock")
+    if blob is not None:  # uv fills addresses in
         try:
-            if locked_files(lock.read_text(encoding="utf-8")) != locked_files(committed):
+            if not _locks_the_same(lock, lock.stat().st_mtime_ns, blob):
                 return []
         except (OSError, UnicodeDecodeError):
             return []
     return [f":(top,exclude){_git(lock.parent, 'rev-parse', '--show-prefix') or ''}uv.lock"]
+
+
+@functools.lru_cache(maxsize=2)  # each job of a sweep asks twice
+def _locks_the_same(lock: Path, changed_ns: int, blob: str) -> bool:
+    """Return whether a lock that was written at `changed_ns` has the packages of the one with the git id `blob`."""
+    committed = _git(lock.parent, "cat-file", "blob", blob) or ""
+    return locked_files(lock.read_text(encoding="utf-8")) == locked_files(committed)
 
 
 def _git(root: Path, *arguments: str) -> str | None:
