@@ -186,7 +186,7 @@ def _make_runs(scratch: Path, scales: list[int]) -> None:
     trained = ["training.max_epochs=12", "run_id=real", f"output_dir={scratch}"]
     subprocess.run([*command, *trained], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
     program = (
-        f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r})\n"
+        f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests' / 'reprise')!r})\n"
         "from many_runs import make_runs\n"
         f"for scale in {scales}: make_runs({str(scratch / 'experiments/base/real')!r}, f'{scratch}/{{scale}}', scale)"
     )
