@@ -147,7 +147,7 @@ def report(num_rounds: int) -> list[Row]:
 def _reading_runs(script: str, num_rounds: int, *arguments: str) -> list[Row]:
     scales = [1, 10, 100, 1000]
     with tempfile.TemporaryDirectory(prefix="benchmark_") as scratch:
-        _make_runs(Path(scratch), scales)
+        make_runs(train_real_run(Path(scratch)), Path(scratch), scales)
         contestants = [
             Contestant(
                 str(scale),
@@ -180,15 +180,20 @@ def _reading_runs(script: str, num_rounds: int, *arguments: str) -> list[Row]:
     return rows
 
 
-def _make_runs(scratch: Path, scales: list[int]) -> None:
-    """Make so many runs, each with 12 epochs in its log, out of one real run."""
+def train_real_run(scratch: Path) -> Path:
+    """Train the run, with 12 epochs in its log, that others are made out of."""
     command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "experiment=base", "tracker=none"]
     trained = ["training.max_epochs=12", "run_id=real", f"output_dir={scratch}"]
     subprocess.run([*command, *trained], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    return scratch / "experiments" / "base" / "real"
+
+
+def make_runs(run: Path, scratch: Path, scales: list[int]) -> None:
+    """Make so many runs out of a real one, for each scale in a folder of its name."""
     program = (
         f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests' / 'reprise')!r})\n"
         "from many_runs import make_runs\n"
-        f"for scale in {scales}: make_runs({str(scratch / 'experiments/base/real')!r}, f'{scratch}/{{scale}}', scale)"
+        f"for scale in {scales}: make_runs({str(run)!r}, f'{scratch}/{{scale}}', scale)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

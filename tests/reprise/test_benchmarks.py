@@ -1,5 +1,7 @@
 """Benchmarks can be run: the configs of their contestants are those of today, and the contestants do their work."""
 
+import ast
+import importlib
 import subprocess
 import sys
 import warnings
@@ -62,6 +64,22 @@ def test_configs_of_benchmarks_are_valid(name: str, contestants: Any, tmp_path: 
             for place, path in places.items():
                 arguments = [argument.replace(place, path) for argument in arguments]
             compose(*arguments)
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.rglob("*.py")), ids=lambda path: path.stem)
+def test_what_benchmarks_import_from_the_engine_is_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("reprise"):
+            module = importlib.import_module(str(node.module))
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+def test_benchmarks_of_many_runs_make_them(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import scaling
+
+    scaling.make_runs(finished_run, tmp_path, [1, 3])
+    assert [len(list(tmp_path.glob(f"{scale}/experiments/many/*/config.json"))) for scale in (1, 3)] == [1, 3]
 
 
 @pytest.mark.parametrize("how", ["hydra", "reprise"])
