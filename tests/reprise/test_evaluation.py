@@ -1,27 +1,11 @@
-import contextlib
 import math
 
 import pytest
 import torch
-from tiny_loop import CPU, NUM_LABELS, Net, make_split
+from tiny_loop import NUM_LABELS, Net, make_split, masked, score
 
-from reprise.data import TensorSplit, count_labels, stack
+from reprise.data import TensorSplit
 from reprise.metrics import ClassificationMetrics
-from reprise.training.evaluation import evaluate
-from reprise.training.loading import Batches
-
-
-def score(model, split, batch_size, split_name="val", count_items=count_labels, metrics=None):
-    return evaluate(
-        model,
-        Batches(split, stack, batch_size=batch_size, seed=0, purpose=split_name),
-        {"classification": ClassificationMetrics(NUM_LABELS)} if metrics is None else metrics,
-        split=split_name,
-        seed=0,
-        device=CPU,
-        autocast=contextlib.nullcontext,
-        count_items=count_items,
-    )
 
 
 def test_the_loss_is_the_exact_mean_over_samples_on_ragged_batches():
@@ -35,12 +19,9 @@ def test_the_loss_is_the_exact_mean_over_samples_on_ragged_batches():
 
 
 def test_masked_labels_do_not_count():
-    model, split = Net(), make_split(10)
-    labels = split.columns["labels"].clone()
-    labels[6:] = -100  # the last batch holds no label at all: its mean is that of nothing
-    masked = TensorSplit({"inputs": split.columns["inputs"], "labels": labels})
-    kept = TensorSplit({name: column[:6] for name, column in split.columns.items()})
-    loss = score(model, masked, 4, metrics={})["val/loss"]
+    model, kept = Net(), TensorSplit({name: column[:6] for name, column in make_split(10).columns.items()})
+    # The last batch holds no label at all: its mean is that of nothing.
+    loss = score(model, masked(10, [*range(6)]), 4, metrics={})["val/loss"]
     assert loss == pytest.approx(score(model, kept, 6, metrics={})["val/loss"], rel=1e-6)
 
 

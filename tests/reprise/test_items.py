@@ -10,22 +10,31 @@ import pytest
 import torch
 from harness import differences
 from shared_runs import Shared, config, share
-from tiny_loop import CPU, NUM_LABELS, Net, end, make_loop, make_run, make_split, weights_hash
+from tiny_loop import (
+    Net,
+    Regression,
+    end,
+    make_loop,
+    make_run,
+    make_split,
+    masked,
+    one_step,
+    score,
+    weights_hash,
+)
 from tiny_parts import write_data
 from torch import Tensor, nn
 
 from reprise.callbacks.anomalies import Anomalies
 from reprise.callbacks.one_batch import OneBatch
-from reprise.data import TensorSplit, count_labels, counter_of, stack
+from reprise.data import TensorSplit, count_labels, counter_of
 from reprise.errors import Failure, InputError, NotLearned
 from reprise.files.content_hash import content_hash
-from reprise.metrics import ClassificationMetrics, Metric
+from reprise.metrics import ClassificationMetrics
 from reprise.models import ModelOutput
 from reprise.optimization.schedules import ConstantSchedule, LinearSchedule
 from reprise.randomness import numpy_generator
 from reprise.runs.checkpoint import load_checkpoint, save_checkpoint
-from reprise.training.evaluation import evaluate
-from reprise.training.loading import Batches
 
 SGD = torch.optim.SGD
 
@@ -49,25 +58,6 @@ class Normed(OwnMean):
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None) -> ModelOutput:
         return super().forward(self.norm(inputs), labels)
-
-
-class Regression(nn.Module):
-    def __init__(self, loss_shape: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4, 1)
-        self.loss_shape = loss_shape
-
-    def forward(self, inputs: Tensor, labels: Tensor) -> ModelOutput:
-        logits = self.linear(inputs)[:, 0]
-        return ModelOutput(logits, ((logits - labels) ** 2).mean().reshape(self.loss_shape))
-
-
-def masked(num_samples: int, valid: list[int], name: str = "train") -> TensorSplit:
-    """Return a split of which only the samples `valid` have labels that count."""
-    split = make_split(num_samples, name)
-    labels = torch.full_like(split.columns["labels"], -100)
-    labels[valid] = split.columns["labels"][valid]
-    return TensorSplit({"inputs": split.columns["inputs"], "labels": labels})
 
 
 def without_step(step: int, num_samples: int, samples_per_step: int) -> TensorSplit:
@@ -123,19 +113,7 @@ def test_samples_in_microbatches_of_which_some_have_no_item_give_the_step_of_one
 ) -> None:
     def step(batch_size: int, gradient_accumulation: int) -> tuple[Tensor, float]:
         torch.manual_seed(0)
-        loop = make_loop(
-            model=model(),
-            split=masked(20, valid),
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-            max_epochs=1,
-            optimizer=SGD,
-            schedule=ConstantSchedule,
-            **options,
-        )
-        loop.run()
-        assert (loop.step, loop.num_skipped) == (1, 0)
-        return loop.model.linear.weight.detach(), loop.metrics["train/loss"]
+        return one_step(batch_size, gradient_accumulation, model=model(), split=masked(20, valid), **options)
 
     (whole, whole_loss), (parts, parts_loss) = step(20, 1), step(2, 10)
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-7)
@@ -236,24 +214,10 @@ def test_a_run_that_is_cut_beside_a_step_without_items_carries_on_to_the_same_bi
     assert whole.metrics["train/skipped_steps"] >= 1.0
 
 
-def score(split: TensorSplit, metrics: dict[str, Metric], model: nn.Module | None = None) -> dict[str, float]:
-    return evaluate(
-        Net() if model is None else model,
-        Batches(split, stack, batch_size=3, seed=0, purpose="val"),
-        metrics,
-        split="val",
-        seed=0,
-        device=CPU,
-        autocast=lambda: torch.autocast("cpu", enabled=False),
-        count_items=count_labels,
-    )
-
-
 def test_of_a_split_without_items_there_are_no_scores(caplog: pytest.LogCaptureFixture) -> None:
-    metrics: dict[str, Metric] = {"classification": ClassificationMetrics(NUM_LABELS)}
-    assert score(masked(7, []), metrics) == {}
+    assert score(Net(), masked(7, [])) == {}
     assert "the split val has no item to score: its metrics are left out" in caplog.text
-    some = score(masked(7, [0, 6]), metrics, OwnMean())  # the second of three batches has none
+    some = score(OwnMean(), masked(7, [0, 6]))  # the second of three batches has none
     assert set(some) == {"val/loss", *(f"val/{name}" for name in ClassificationMetrics.names)}
     assert all(map(math.isfinite, some.values()))
 
@@ -278,7 +242,7 @@ def test_what_looks_for_numbers_that_are_not_finite_passes_over_batches_without_
         batch_size=2,
         gradient_accumulation=gradient_accumulation,
         max_epochs=1,
-        scores=lambda: score(masked(7, [0, 6]), {}, model),
+        scores=lambda: score(model, masked(7, [0, 6]), metrics={}),
     )
     run.loop.run()
     end(run)

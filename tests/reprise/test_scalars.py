@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_loop import CPU, Net, make_loop, make_split, validate, weights_hash
-from torch import Tensor, nn
+from tiny_loop import Net, Regression, make_loop, make_split, score, validate, weights_hash
+from torch import Tensor
 
-from reprise.data import TensorSplit, count_labels, stack
+from reprise.data import TensorSplit
 from reprise.errors import Failure, InputError
 from reprise.metrics import Metric
 from reprise.models import ModelOutput
-from reprise.training.evaluation import evaluate
-from reprise.training.loading import Batches
 
 VALUES: dict[str, Any] = {
     "shape_1": torch.tensor([0.5]),
@@ -30,30 +28,6 @@ VALUES: dict[str, Any] = {
     "int": 4,
     "bool": False,
 }
-
-
-class Regression(nn.Module):
-    def __init__(self, loss_shape: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4, 1)
-        self.loss_shape = loss_shape
-
-    def forward(self, inputs: Tensor, labels: Tensor) -> ModelOutput:
-        logits = self.linear(inputs)[:, 0]
-        return ModelOutput(logits, ((logits - labels) ** 2).mean().reshape(self.loss_shape))
-
-
-def score(split: TensorSplit, metrics: dict[str, Metric], model: nn.Module | None = None) -> dict[str, float]:
-    return evaluate(
-        Net() if model is None else model,
-        Batches(split, stack, batch_size=3, seed=0, purpose="val"),
-        metrics,
-        split="val",
-        seed=0,
-        device=CPU,
-        autocast=lambda: torch.autocast("cpu", enabled=False),
-        count_items=count_labels,
-    )
 
 
 class Kinds(Metric):
@@ -90,7 +64,7 @@ EXPECTED = {
 
 
 def test_metrics_may_be_scalars_of_any_kind() -> None:
-    scores = score(make_split(7, "val"), {"kinds": Kinds()})
+    scores = score(Net(), make_split(7, "val"), metrics={"kinds": Kinds()})
     assert {name.removeprefix("val/"): value for name, value in scores.items() if name != "val/loss"} == EXPECTED
     assert {type(value) for value in scores.values()} == {int, float}
 
@@ -108,7 +82,7 @@ def test_metrics_may_be_scalars_of_any_kind() -> None:
 )
 def test_what_is_no_scalar_is_one_message_that_names_the_class(value: Any, shown: str) -> None:
     with pytest.raises(InputError, match=rf"'odd', from Kinds\.compute: expected one number, got {shown}"):
-        score(make_split(7, "val"), {"kinds": Kinds(odd=value)})
+        score(Net(), make_split(7, "val"), metrics={"kinds": Kinds(odd=value)})
     loop = make_loop()
 
     class Logging:
@@ -144,7 +118,7 @@ def test_a_loss_may_have_dimensions_of_one(shape: tuple[int, ...], gradient_accu
             split=split,
             gradient_accumulation=gradient_accumulation,
             gradient_clip=1.0,
-            scores=lambda: score(split, {}, model),
+            scores=lambda: score(model, split, metrics={}),
         )
         loop.run()
         return weights_hash(loop), loop.metrics
@@ -160,7 +134,7 @@ def test_a_loss_that_is_no_scalar_names_the_model(loss: Any) -> None:
 
     message = r"model: the loss that Odd\.forward returns, .*: expected one number, got"
     with pytest.raises(InputError, match=message):
-        score(make_split(7, "val"), {}, Odd())
+        score(Odd(), make_split(7, "val"), metrics={})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, torch.tensor(math.nan), np.float32(-math.inf)])

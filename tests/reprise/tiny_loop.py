@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from reprise.callbacks import Callback, Outcome
-from reprise.data import Data, Description, TensorSplit, stack
+from reprise.data import Data, Description, TensorSplit, count_labels, stack
 from reprise.files.content_hash import content_hash
-from reprise.metrics import ClassificationMetrics
+from reprise.metrics import ClassificationMetrics, Metric
 from reprise.models import ModelOutput
 from reprise.optimization.parameter_groups import parameter_groups
-from reprise.optimization.schedules import CosineSchedule
+from reprise.optimization.schedules import ConstantSchedule, CosineSchedule
 from reprise.randomness import address, numpy_generator, seed_globals
 from reprise.runs.checkpoint import load_checkpoint
 from reprise.runs.run_directory import RunDirectory
@@ -43,11 +43,30 @@ class Net(nn.Module):
         return ModelOutput(logits, loss)
 
 
+class Regression(nn.Module):
+    def __init__(self, loss_shape: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.linear = nn.Linear(NUM_FEATURES, 1)
+        self.loss_shape = loss_shape
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> ModelOutput:
+        logits = self.linear(inputs)[:, 0]
+        return ModelOutput(logits, ((logits - labels) ** 2).mean().reshape(self.loss_shape))
+
+
 def make_split(num_samples: int, name: str = "train") -> TensorSplit:
     """Return samples that a linear classifier can learn; the same at each call."""
     generator = numpy_generator("tiny", name)
     inputs = torch.from_numpy(generator.normal(size=(num_samples, NUM_FEATURES))).float()
     return TensorSplit({"inputs": inputs, "labels": inputs[:, :NUM_LABELS].argmax(1)})
+
+
+def masked(num_samples: int, valid: list[int], name: str = "train") -> TensorSplit:
+    """Return a split of which only the samples `valid` have labels that count."""
+    split = make_split(num_samples, name)
+    labels = torch.full_like(split.columns["labels"], -100)
+    labels[valid] = split.columns["labels"][valid]
+    return TensorSplit({"inputs": split.columns["inputs"], "labels": labels})
 
 
 class RecordedEvents:
@@ -140,18 +159,44 @@ def make_loop(
     return loop
 
 
-def validate(model: nn.Module) -> dict[str, float]:
-    """Return the scores on seven samples, in ragged batches."""
+def score(
+    model: nn.Module,
+    split: TensorSplit,
+    batch_size: int = 3,
+    split_name: str = "val",
+    count_items: Callable[[dict[str, Tensor]], int] = count_labels,
+    metrics: Mapping[str, Metric] | None = None,
+) -> dict[str, float]:
     return evaluate(
         model,
-        Batches(make_split(7, "val"), stack, batch_size=3, seed=0, purpose="val"),
-        {"classification": ClassificationMetrics(NUM_LABELS)},
-        split="val",
+        Batches(split, stack, batch_size=batch_size, seed=0, purpose=split_name),
+        {"classification": ClassificationMetrics(NUM_LABELS)} if metrics is None else metrics,
+        split=split_name,
         seed=0,
         device=CPU,
         autocast=lambda: torch.autocast("cpu", enabled=False),
-        count_items=lambda batch: len(batch["labels"]),
+        count_items=count_items,
     )
+
+
+def validate(model: nn.Module) -> dict[str, float]:
+    """Return the scores on seven samples, in ragged batches."""
+    return score(model, make_split(7, "val"))
+
+
+def one_step(batch_size: int, gradient_accumulation: int, **options: Any) -> tuple[Tensor, float]:
+    """Return the weights after an epoch of a single step, and the loss that it logs."""
+    loop = make_loop(
+        batch_size=batch_size,
+        gradient_accumulation=gradient_accumulation,
+        max_epochs=1,
+        optimizer=torch.optim.SGD,
+        schedule=ConstantSchedule,
+        **options,
+    )
+    loop.run()
+    assert (loop.step, loop.num_skipped) == (1, 0)
+    return loop.model.linear.weight.detach(), loop.metrics["train/loss"]
 
 
 def make_run(path: Path, callbacks: Mapping[str, Callback], **options: Any) -> RunInTraining:
