@@ -12,8 +12,7 @@ from reprise.errors import InputError
 from reprise.models.evaluation_mode import ModelState, evaluating
 from reprise.randomness import capture_rng_state, restore_rng_state
 from reprise.randomness.addresses import model_seed, seed_globals
-
-_MOST_NAMED = 3
+from reprise.text.listing import first_few
 
 
 def materialize(model: nn.Module, first_batch: Callable[[], Batch], seed: int) -> None:
@@ -59,9 +58,8 @@ def materialize(model: nn.Module, first_batch: Callable[[], Batch], seed: int) -
             state.put_back()
         restore_rng_state(before)
     if left := _lazy_names(model):
-        more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
         raise InputError(
-            f"model._target_: {', '.join(map(repr, left[:_MOST_NAMED]))}{more}: no shape after a batch of training, "
+            f"model._target_: {first_few(map(repr, left))}: no shape after a batch of training, "
             "which did not reach it; give the layer its sizes, or leave it out"
         )
 

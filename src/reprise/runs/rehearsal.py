@@ -27,13 +27,13 @@ from reprise.randomness.addresses import model_seed, seed_globals
 from reprise.runs.building import Task
 from reprise.runs.checkpoint import plain
 from reprise.runs.lone_samples import check_lone_samples
+from reprise.text.listing import first_few
 from reprise.text.suggestions import instead
 from reprise.training.monitoring import no_items
 from reprise.training.scalars import plain_number, scalar_loss
 
 logger = logging.getLogger(__name__)
 
-_MOST_NAMED = 3
 _MISTAKES = (AttributeError, NameError, NotImplementedError, TypeError)
 """Errors of a metric that are no matter of too little data."""
 
@@ -98,8 +98,8 @@ def _check_entries(model: nn.Module, state: Mapping[str, Any]) -> None:
     if changed := {name for name, _ in _sizes(plain(model.state_dict())).items() ^ _sizes(state).items()}:
         raise InputError(
             f"model._target_: a forward pass changes which entries its state has, or their sizes, "
-            f"{_named(sorted(changed))}, so that a freshly built model cannot load a checkpoint; create them in the "
-            "constructor, or as buffers with persistent=False"
+            f"{first_few(map(repr, sorted(changed)))}, so that a freshly built model cannot load a checkpoint; create "
+            "them in the constructor, or as buffers with persistent=False"
         )
 
 
@@ -163,8 +163,8 @@ def _check_restoring(task: Task, state: dict[str, Any]) -> None:
     differing = [name for name, value in state.items() if not _are_equal(value, again[name])]
     if differing := differing or [name for name, value in kept.items() if not _are_equal(value, own[name])]:
         raise InputError(
-            f"model._target_: a checkpoint of it would not restore {_named(differing)}: after load_state_dict it has "
-            "another value than state_dict had returned"
+            f"model._target_: a checkpoint of it would not restore {first_few(map(repr, differing))}: after "
+            "load_state_dict it has another value than state_dict had returned"
         )
     if left_out := {name: value for name, value in model.named_parameters() if name not in state}:
         _check_building(task, state, left_out)
@@ -178,8 +178,9 @@ def _check_building(task: Task, state: dict[str, Any], left_out: Mapping[str, Te
     built = dict(fresh.named_parameters())
     if differing := [n for n, value in left_out.items() if not _are_equal(value.detach().cpu(), built[n].detach())]:
         raise InputError(
-            f"model._target_: its state_dict leaves out {_named(differing)}, which the constructor draws at random, so "
-            "that the export would compute something else; leave it in, or have the constructor load it from a file"
+            f"model._target_: its state_dict leaves out {first_few(map(repr, differing))}, which the constructor draws "
+            "at random, so that the export would compute something else; leave it in, or have the "
+            "constructor load it from a file"
         )
 
 
@@ -226,8 +227,8 @@ def _check_class_of_transformers(model: Any, state: Mapping[str, Any]) -> None:
     if unknown:
         raise InputError(
             f"model._target_: the export of a model of transformers is loaded by its class, {kind.__name__}, which has "
-            f"no {_named(unknown)}, so that the export would compute something else; put the model into an nn.Module "
-            "of your own, beside what is added to it"
+            f"no {first_few(map(repr, unknown))}, so that the export would compute something else; put the model "
+            "into an nn.Module of your own, beside what is added to it"
         )
 
 
@@ -239,7 +240,3 @@ def _are_equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b):
         return True
     return content_hash(a) == content_hash(b)  # NaN is NaN
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:_MOST_NAMED])) + (f" and {len(names) - _MOST_NAMED} more" if names[3:] else "")

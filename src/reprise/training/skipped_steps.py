@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from reprise.text.listing import first_few
+
 _MOST_SAMPLES_SHOWN = 100
 
 
@@ -30,9 +32,7 @@ def without_items(step: int, samples: Sequence[int]) -> str:
 
 
 def samples_in_words(samples: Sequence[int]) -> str:
-    shown = ", ".join(map(str, samples[:_MOST_SAMPLES_SHOWN]))
-    more = f" and {len(samples) - _MOST_SAMPLES_SHOWN} more" if len(samples) > _MOST_SAMPLES_SHOWN else ""
-    return f"the samples {shown}{more} of the training split"
+    return f"the samples {first_few(samples, _MOST_SAMPLES_SHOWN)} of the training split"
 
 
 def whole(tensor: Tensor) -> Tensor:

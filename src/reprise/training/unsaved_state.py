@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from reprise.callbacks import Callback, Run
 from reprise.files.content_hash import content_hash
 from reprise.private_names.torch import unsaved_buffers
+from reprise.text.listing import first_few
 from reprise.training.generators import STATES, generators_in
 
 logger = logging.getLogger(__name__)
 
-_MOST_NAMED = 3
 _MOST_VISITED = 200  # for one module: the logger of a library alone leads to thousands of objects
 _ADVICE = "or return it from get_extra_state and take it back in set_extra_state: docs/your-own.md"
 
@@ -62,14 +62,14 @@ class UnsavedState(Callback):
                 "model: training changes %s, which no checkpoint holds: it is no buffer, or one with persistent=False. "
                 "Unless each pass makes it anew, a resumed run ends with other weights. Register it as a buffer "
                 f"without persistent=False, {_ADVICE}",
-                _named(tensors),
+                first_few(tensors),
             )
         if generators:
             logger.warning(
                 "model: passes draw from a generator of its own in %s, whose state no checkpoint holds. Unless each "
                 "pass seeds it, a resumed run ends with other weights. Draw from torch's global generator, which is "
                 f"seeded for each step, {_ADVICE}",
-                _named(generators),
+                first_few(generators),
             )
 
 
@@ -108,11 +108,6 @@ def _unsaved_generators(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 def _hash_of(generator: Any) -> str:
     return content_hash(STATES[type(generator)][0](generator))
-
-
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 _PARTS = ("_modules", "_parameters", "_buffers")

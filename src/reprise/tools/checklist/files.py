@@ -18,8 +18,7 @@ from reprise.randomness import first_seed
 from reprise.runs.checkpoint import read_checkpoint
 from reprise.runs.metrics_log import MetricEntry, last_metrics
 from reprise.runs.run_directory import RunDirectory
-
-_MOST_NAMED = 3
+from reprise.text.listing import first_few
 
 
 @dataclass(frozen=True)
@@ -143,5 +142,4 @@ def as_code(value: Any) -> str:
 
 def named(names: Sequence[str]) -> str:
     """Return the first few names."""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(f"`{name}`" for name in names[:_MOST_NAMED]) + more
+    return first_few(f"`{name}`" for name in names)

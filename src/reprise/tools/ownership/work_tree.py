@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reprise.errors import InputError
 from reprise.files.atomic_file import atomic_file
+from reprise.text.listing import first_few
 from reprise.tools.ownership.halves import LOCKS
 
 _MOST_NAMED = 20
@@ -190,6 +191,4 @@ def _remove_empty(root: Path, folder: Path) -> None:
 
 def listed(paths: Iterable[str]) -> str:
     """Return paths separated by commas, the first twenty."""
-    every = list(paths)
-    more = f" and {len(every) - _MOST_NAMED} more" if len(every) > _MOST_NAMED else ""
-    return ", ".join(every[:_MOST_NAMED]) + more
+    return first_few(paths, _MOST_NAMED)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reprise.files.differences import Difference
+from reprise.text.listing import first_few
 from reprise.tools.reproduction.findings import Findings, value_text
 
 
@@ -165,8 +166,7 @@ def _kind_of_code(name: str, parts: Mapping[str, str]) -> str:
 def _listed(fact: Difference, order: Sequence[str]) -> Difference:
     """Return the fact about changed files in words, the likeliest file first, under the kind of that one."""
     files = sorted(fact.first, key=lambda name: order.index(fact.first[name]))
-    listed = ", ".join(files[:10]) + (f" and {len(files) - 10} more" if len(files) > 10 else "")
-    return Difference(fact.first[files[0]], listed, None)
+    return Difference(fact.first[files[0]], first_few(files, 10), None)
 
 
 def _came_in_time(fact: Difference, findings: Findings) -> bool:
