@@ -1,13 +1,10 @@
 """Finds batches of one sample that batch norm cannot be trained with, by arithmetic and before the epoch ends."""
 
-import torch
-
 from reprise.data import on_device
 from reprise.errors import InputError
-from reprise.models.evaluation_mode import state_kept
+from reprise.models import evaluating
 from reprise.private_names.torch import BatchNorm
 from reprise.runs.building import Task
-from reprise.training.cadence import num_total_steps
 
 TOO_FEW = "Expected more than 1 value per channel when training"
 """How torch's message begins: the variance of one value is none."""
@@ -19,34 +16,30 @@ def check_lone_samples(task: Task) -> None:
     Whether it does depends on its place: one of images has as many values of a channel as an image has pixels. So the
     model is tried with one sample; what that changes is put back.
     """
-    if meets_lone_sample(task) and any(isinstance(module, BatchNorm) for module in task.model.modules()):
+    if _meets_lone_sample(task) and any(isinstance(module, BatchNorm) for module in task.model.modules()):
         batch, model = on_device(task.first_sample(), task.device), task.model
-        modes = [(module, module.training) for module in model.modules()]
         try:
-            with state_kept(model), torch.no_grad(), task.autocast():
+            with evaluating(model), task.autocast():
                 model.train()
                 model.forward(**batch)  # not a call, which may compile
         except ValueError as error:
             if str(error).startswith(TOO_FEW):
-                raise lone_sample(task) from error
-        finally:
-            for module, is_training in modes:
-                module.training = is_training
+                raise _lone_sample(task) from error
 
 
-def meets_lone_sample(task: Task) -> bool:
+def _meets_lone_sample(task: Task) -> bool:
     """Return whether a forward pass of training has one sample."""
     batches, training = task.microbatches(), task.config.training
     if batches.batch_size == 1:
         return True
-    if num_total_steps(batches.steps_per_epoch, 1, training.max_steps) < batches.steps_per_epoch:
+    if training.max_steps is not None and training.max_steps < batches.steps_per_epoch:
         return False  # the end of an epoch is never reached
     if training.overfit_batches is not None and training.overfit_batches < len(batches):
         return False
     return batches.num_samples % batches.batch_size == 1
 
 
-def lone_sample(task: Task) -> InputError:
+def _lone_sample(task: Task) -> InputError:
     batches, training = task.microbatches(), task.config.training
     if batches.batch_size == 1:
         return InputError(
