@@ -9,14 +9,14 @@ from reprise.config.checking import show
 from reprise.data import describe_data
 from reprise.errors import Problem
 from reprise.files.differences import Difference, compare
-from reprise.files.json_values import text_at
+from reprise.files.json_values import at, text_at
 from reprise.models import describe_model
 from reprise.runs.building import Task
 from reprise.runs.provenance import read_provenance
 from reprise.runs.resuming.restored_state import Saved
 from reprise.runs.resuming.restoring import refusal
+from reprise.runs.run_length import steps_of_run
 from reprise.runs.stages import RunBeforeTraining
-from reprise.training.cadence import num_total_steps
 
 logger = logging.getLogger(__name__)
 
@@ -103,9 +103,7 @@ class Changes:
             yield Problem(key, f"{kind} looks at it in the first step alone, and {saved.step} are done")
         specs = [(name, spec) for name, spec in config.callbacks.items() if spec is not None]
         for key, (kind, argument) in _CARRIED.items():
-            value: Any = config
-            for part in key.split("."):
-                value = getattr(value, part)
+            value = at(config.to_dict(), *key.split("."))
             for name, spec in specs:
                 is_it = str(spec["_target_"]).rpartition(".")[2] == kind
                 if is_it and saved.has_changed(key) and argument in spec and spec[argument] != value:
@@ -169,9 +167,8 @@ class Changes:
         self.origin = saved.step - num_epochs * per_epoch - num_steps
 
     def _length(self, config: ExperimentConfig) -> Iterator[Problem]:
-        saved, training = self._saved, config.training
-        per_epoch = self._task.microbatches().steps_per_epoch
-        total = num_total_steps(per_epoch, training.max_epochs, training.max_steps, self.origin)
+        saved = self._saved
+        total = steps_of_run(config.training, len(self._task.data.splits["train"]), self.origin)
         keys = ", ".join(saved.has_changed(*_LENGTH)) or ", ".join(saved.changed_keys)
         longer = "a longer run takes it: raise training.max_epochs or training.max_steps as well"
         if total < saved.step:

@@ -63,11 +63,7 @@ class Saved:
 
     @cached_property
     def loop_state(self) -> dict[str, Any]:
-        """Where the loop stood: before the evaluation at its end, where a changed run has none."""
-        state = self.state
-        if self.changed_keys and "before_end" in state:
-            state = {**state, **state["before_end"]}
-        loop_state = dict(state["loop_state"])
+        loop_state = dict(self._states["loop_state"])
         training = self.config.training
         if loop_state["best"] is not None:  # older ones know neither
             monitored = {"metric": training.monitor, "mode": training.monitor_mode}
@@ -76,9 +72,13 @@ class Saved:
 
     @property
     def callback_states(self) -> Mapping[str, Any]:
-        ends = bool(self.changed_keys) and "before_end" in self.state
-        states: Mapping[str, Any] = (self.state["before_end"] if ends else self.state)["callback_states"]
+        states: Mapping[str, Any] = self._states["callback_states"]
         return states
+
+    @property
+    def _states(self) -> Mapping[str, Any]:
+        """Those before the evaluation at the run's end, where a changed run has none."""
+        return {**self.state, **(self.state.get("before_end", {}) if self.changed_keys else {})}
 
     @cached_property
     def cadence(self) -> Cadence:
