@@ -187,3 +187,9 @@ def test_a_norm_that_nothing_has_seen_is_one_message_in_its_step(tmp_path: Path)
     with pytest.raises(InputError, match=told):
         train(composed)
     assert not list(tmp_path.rglob("config.json"))
+
+
+def test_a_norm_that_cannot_score_one_sample_is_told_by_its_evaluation(tmp_path: Path) -> None:
+    composed = compose(*TINY, OWN, part("model", "NormedByBatch"), "training.batch_size=89", f"output_dir={tmp_path}")
+    with pytest.raises(InputError, match=r"^model: .* cannot score a batch of one sample in the evaluation after step"):
+        train(composed)
