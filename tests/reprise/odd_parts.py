@@ -171,14 +171,14 @@ class Normed(Net):
 
     def __init__(self, **sizes: Any) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(64)
+        self.norm: nn.Module = nn.BatchNorm1d(64)
 
     def features(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.norm(pixels)
         return features
 
 
-class NormedImages(Net):
+class NormedImages(Normed):
     """Has a batch norm over images, of which one is enough."""
 
     def __init__(self, **sizes: Any) -> None:
@@ -186,8 +186,7 @@ class NormedImages(Net):
         self.norm = nn.BatchNorm2d(1)
 
     def features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.norm(pixels.reshape(-1, 1, 8, 8)).flatten(1)
-        return features
+        return super().features(pixels.reshape(-1, 1, 8, 8)).flatten(1)
 
 
 class OtherMask(Net):
