@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,16 @@ def test_open_number_of_threads_is_resolved_once_and_kept(tmp_path: Path) -> Non
     assert train(compose(*overrides)) == run  # not another config
 
 
+@pytest.fixture
+def default_handlers() -> Iterator[None]:
+    """Have signals do what they do in a process that nothing has prepared, as `nohup` does."""
+    previous = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGUSR2)}
+    yield
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("default_handlers")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGUSR2", "SIGXCPU"])
 def test_signal_saves_and_the_same_command_ends_with_the_same_bits(
     name: str, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -117,6 +127,7 @@ def test_signal_saves_and_the_same_command_ends_with_the_same_bits(
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR2", "SIGXCPU"])
 def test_signal_that_is_ignored_or_has_a_handler_of_somebody_else_does_not_stop_a_run(name: str) -> None:
     number, received = signal.Signals[name], []
+    previous = signal.getsignal(number)
 
     def handle(number: int, frame: object) -> None:
         received.append(number)
@@ -131,7 +142,7 @@ def test_signal_that_is_ignored_or_has_a_handler_of_somebody_else_does_not_stop_
                 assert signal.getsignal(number) is handler
             assert received == expected
     finally:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, previous)
 
 
 @pytest.fixture(scope="module")
